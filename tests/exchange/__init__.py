@@ -1,0 +1,1 @@
+"""Tests of the exchange: money, orders, fills, ledger and the engine."""
