@@ -1,0 +1,1 @@
+"""The history of the tables: one numbered revision a change, never edited once released."""

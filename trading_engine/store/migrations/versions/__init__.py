@@ -1,0 +1,1 @@
+"""The revisions; `tables.SCHEMA_VERSION` names the newest."""
