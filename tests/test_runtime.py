@@ -1,0 +1,420 @@
+"""The running program, on the simulated market: it starts, trades, stands by, recovers, and stops."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.store.desk import together
+from trading_engine.binance import venues
+from trading_engine.binance.venues import Hosts
+from trading_engine.config import Config
+from trading_engine.exchange.messages import CancelOrder, Placed, PlaceOrder, Refused
+from trading_engine.exchange.orders import OrderStatus, OrderType, Side, TimeInForce
+from trading_engine.runtime import STOP_S, Runtime
+from trading_engine.simulator_child import SimulatorChild
+from trading_engine.store import StoreUnavailable
+from trading_engine.store.writer import SqliteWriter
+
+ROOT = Path(__file__).resolve().parents[1]
+D = Decimal
+
+
+def wait_for(what: str, look: Callable[[], Any], within_s: float = 20.0) -> Any:
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"waited {within_s:.0f} s for {what}"
+        time.sleep(0.01)
+    return found
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Runtime]]:
+    """Start runtimes on one data directory; all are stopped at the end."""
+    runtimes: list[Runtime] = []
+
+    def start(*, end_process: Callable[[], None] | None = None, **settings: Any) -> Runtime:
+        config = Config(**{"market": "simulated", "data_dir": tmp_path, "log_level": "warning", **settings})
+        runtime = Runtime(config, end_process=end_process or (lambda: None))
+        runtimes.append(runtime)
+        runtime.start()
+        return runtime
+
+    yield start
+    for runtime in runtimes:
+        runtime.stop()
+
+
+def live(runtime: Runtime) -> Runtime:
+    def look() -> bool:
+        health = runtime.health()
+        return bool(health["engine"]["accepting_orders"]) and health["feed"]["state"] == "live"
+
+    wait_for("a live market and an open account", look)
+    return runtime
+
+
+def account_of(runtime: Runtime) -> int:
+    assert runtime.account_id is not None
+    return runtime.account_id
+
+
+def order(
+    runtime: Runtime, side: Side = Side.BUY, quantity: str = "0.001", price: str | None = None, **more: Any
+) -> Placed:
+    command: dict[str, Any] = {
+        "account_id": account_of(runtime),
+        "symbol": "BTCUSDT",
+        "side": side,
+        "type": OrderType.MARKET if price is None else OrderType.LIMIT,
+        "quantity": D(quantity),
+        "quote_quantity": None,
+        "price": None if price is None else D(price),
+        "time_in_force": TimeInForce.GTC,
+        "post_only": False,
+        "client_order_id": f"order-{time.monotonic_ns()}",
+        **more,
+    }
+    return runtime.submit(PlaceOrder(**command))
+
+
+def refused(act: Callable[[], object]) -> str:
+    with pytest.raises(Refused) as caught:
+        act()
+    return caught.value.code
+
+
+def test_from_nothing_to_a_filled_order_and_back_after_a_restart(run: Callable[..., Runtime]) -> None:
+    first = live(run())
+    assert first.venue is not None
+    assert (first.venue.name, first.venue.simulated, first.role) == ("simulated", True, "active")
+    placed = order(first)
+    assert placed.order.status is OrderStatus.FILLED
+    resting = order(first, price="50000.00").order
+    first.stop()
+
+    second = live(run(symbols=("ETHUSDT",)))
+    assert account_of(second) == account_of(first)
+    assert second.queries.order(account_of(second), placed.order.id) == placed.order
+    wait_for("what orders and holdings need to be followed", lambda: "BTCUSDT" in second.markets)
+    (cancelled,) = second.submit(CancelOrder(account_id=account_of(second), order_id=resting.id))
+    assert cancelled.status is OrderStatus.CANCELLED
+
+
+def test_a_second_process_stands_by_and_takes_over(run: Callable[..., Runtime]) -> None:
+    first = live(run())
+    order(first)
+    second = run()
+    wait_for("it to stand by", lambda: second.role == "standby")
+    health = second.health()
+    assert (health["status"], health["engine"]["accepting_orders"]) == ("ok", False)
+    assert refused(lambda: second.submit(CancelOrder(account_id=1, order_id=1))) == "standby"
+    first.stop()
+    live(second)
+    assert len(second.queries.orders(account_of(second))) == 1
+    assert order(second).created
+
+
+def test_failed_commits_are_refused_and_the_service_resumes_by_itself(run: Callable[..., Runtime]) -> None:
+    runtime = live(run())
+    before = runtime.accounts.get(account_of(runtime))
+    disk = Disk(runtime)
+    disk.full.set()
+    outcomes = together(*(lambda: refused(lambda: order(runtime)) for _ in range(4)))
+    assert set(outcomes) == {"not_committed"}
+    wait_for("health to fail", lambda: runtime.health()["status"] == "failing")
+    assert "disk is full" in runtime.health()["engine"]["reason"]
+    assert refused(lambda: order(runtime)) == "not_committed"
+    assert runtime.accounts.get(account_of(runtime)) == before
+    disk.full.clear()
+    wait_for("orders to be taken again", lambda: runtime.health()["engine"]["accepting_orders"])
+    assert order(runtime).created
+    runtime.engine.check()
+
+
+def test_a_store_that_cannot_be_opened_is_said_and_tried_again(run: Callable[..., Runtime], tmp_path: Path) -> None:
+    in_the_way = tmp_path / "folder" / "exchange.db"
+    in_the_way.mkdir(parents=True)
+    runtime = run(database_url=f"sqlite:///{in_the_way}")
+    wait_for("health to fail", lambda: runtime.health()["status"] == "failing")
+    assert "unable to open" in runtime.health()["engine"]["reason"]
+    assert refused(lambda: runtime.submit(CancelOrder(account_id=1, order_id=1))) == "starting"
+    in_the_way.rmdir()
+    live(runtime)
+    assert runtime.health()["status"] == "ok"
+
+
+def test_a_simulator_that_dies_is_started_again_where_it_was(run: Callable[..., Runtime]) -> None:
+    runtime = live(run())
+    assert runtime.venue is not None
+    address, child = runtime.venue.rest_url, runtime._link._simulator._process
+    assert child is not None
+    os.kill(child.pid, signal.SIGKILL)
+    wait_for("the loss to be noticed", lambda: runtime.health()["feed"]["state"] != "live")
+    assert runtime.health()["status"] == "ok", "a dead venue is not our fault"
+    assert refused(lambda: order(runtime)) in {"book_stale", "syncing"}
+    live(runtime)
+    assert runtime.venue.rest_url == address
+    assert order(runtime).created
+
+
+class Disk:
+    """Lets a test fill the disk under a store, and free it again."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.full = threading.Event()
+        store = runtime._store
+        self._fence, self._run = store.fence, SqliteWriter.run
+        store.fence = self.fence  # type: ignore[method-assign]  # the fault is the test
+        writer = runtime._journal._writer
+        assert isinstance(writer, SqliteWriter)
+        self._writer = writer
+        writer.run = self.run  # type: ignore[method-assign]  # as above
+
+    def run(self, statements: Any) -> int:
+        if self.full.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._run(self._writer, statements)
+
+    def fence(self) -> None:
+        if self.full.is_set():
+            raise StoreUnavailable("database or disk is full")
+        self._fence()
+
+
+def closed_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_without_any_exchange_auto_is_the_simulated_market_and_says_why(
+    run: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = closed_port()
+    hosts = Hosts(venue="binance", rest_urls=(f"http://127.0.0.1:{port}",), ws_urls=(f"ws://127.0.0.1:{port}",))
+    monkeypatch.setattr(venues, "CANDIDATES", {"auto": (hosts,)})
+    runtime = live(run(market="auto"))
+    assert runtime.venue is not None
+    assert (runtime.venue.name, runtime.venue.simulated) == ("simulated", True)
+    assert f"127.0.0.1:{port}" in runtime.venue.reason
+    assert runtime.health()["simulated"] is True
+
+
+def test_with_the_venue_down_the_account_is_there_and_cancels_work(run: Callable[..., Runtime]) -> None:
+    port = closed_port()
+    runtime = run(market_rest_url=f"http://127.0.0.1:{port}", market_ws_url=f"ws://127.0.0.1:{port}")
+    wait_for("the account", lambda: runtime.role == "active")
+    wait_for("the reason", lambda: runtime.health()["feed"]["reason"])
+    health = runtime.health()
+    assert (health["status"], health["feed"]["state"], health["venue"]) == ("ok", "down", "custom")
+    assert refused(lambda: order(runtime)) == "syncing"
+    assert (
+        refused(lambda: runtime.submit(CancelOrder(account_id=account_of(runtime), order_id=99))) == "order_not_found"
+    )
+
+
+def test_a_restart_while_the_venue_is_down_knows_the_rules_and_takes_resting_orders(
+    run: Callable[..., Runtime], tmp_path: Path
+) -> None:
+    child = SimulatorChild(tmp_path / "venue.json")
+    child.begin()
+    rest_url, ws_url = child.addresses(threading.Event())
+    first = live(run(market_rest_url=rest_url, market_ws_url=ws_url))
+    wait_for("the whole list", lambda: "ETHBTC" in first.symbols)
+    order(first)
+    first.stop()
+    child.end()
+
+    second = run(market_rest_url=rest_url, market_ws_url=ws_url)
+    wait_for("the kept rules", lambda: "BTCUSDT" in second.markets)
+    wait_for("the account", lambda: second.role == "active")
+    health = second.health()
+    assert (health["status"], health["feed"]["state"]) == ("ok", "down")
+    assert refused(lambda: order(second)) == "book_stale"
+    waiting = order(second, price="50000.00").order
+    assert (waiting.status, waiting.market_seq) == (OrderStatus.NEW, None)
+    (cancelled,) = second.submit(CancelOrder(account_id=account_of(second), order_id=waiting.id))
+    assert cancelled.status is OrderStatus.CANCELLED
+
+
+def test_candles_come_with_the_running_one_last(run: Callable[..., Runtime]) -> None:
+    runtime = live(run())
+    candles = runtime.candles("BTCUSDT", "1m", 10, None)
+    assert len(candles) == 10
+    assert [candle.closed for candle in candles] == [True] * 9 + [False]
+    older = runtime.candles("BTCUSDT", "1m", 5, candles[0].open_time_ms)
+    assert older[-1].open_time_ms == candles[0].open_time_ms - 60_000
+    assert refused(lambda: runtime.candles("NOPE", "1m", 5, None)) == "unknown_symbol"
+
+
+def test_a_named_venue_that_calls_itself_simulated_is_shown_so(run: Callable[..., Runtime], tmp_path: Path) -> None:
+    child = SimulatorChild(tmp_path / "venue.json")
+    child.begin()
+    try:
+        rest_url, ws_url = child.addresses(threading.Event())
+        runtime = live(run(market_rest_url=rest_url, market_ws_url=ws_url))
+        assert runtime.venue is not None
+        assert (runtime.venue.name, runtime.venue.simulated) == ("custom", True)
+        runtime.stop()
+    finally:
+        child.end()
+
+
+def test_a_symbol_is_followed_on_first_use_with_what_values_it(run: Callable[..., Runtime]) -> None:
+    runtime = live(run(symbols=("SOLUSDT",)))
+    wait_for("the whole list", lambda: "ETHBTC" in runtime.symbols)
+    assert "ETHBTC" not in runtime.markets
+    market = runtime.follow("ETHBTC")
+    assert market.view(1).bids
+    assert "BTCUSDT" in runtime.markets
+    assert refused(lambda: runtime.follow("NOPEUSDT")) == "unknown_symbol"
+    assert order(runtime, symbol="ETHUSDT", quantity="0.01").created
+
+
+def test_a_starting_balance_waits_for_the_price_it_is_valued_at(run: Callable[..., Runtime]) -> None:
+    runtime = live(run(symbols=("ETHUSDT",), starting_balance={"USDT": D(1000), "BTC": D(1)}))
+    view = runtime.accounts.get(account_of(runtime))
+    assert view is not None
+    assert view.balances["BTC"].free == 1
+    assert view.net_deposits > 1000
+
+
+def test_an_asset_without_a_price_keeps_the_account_waiting_and_says_so(run: Callable[..., Runtime]) -> None:
+    runtime = run(starting_balance={"NOSUCHCOIN": D(1)})
+    reason = wait_for("the reason", lambda: runtime.health()["engine"]["reason"])
+    assert "NOSUCHCOIN" in reason
+    assert runtime.role == "starting"
+
+
+def test_a_fault_of_our_own_halts_and_ends_the_process(run: Callable[..., Runtime]) -> None:
+    ended = threading.Event()
+    runtime = live(run(end_process=ended.set))
+    runtime.engine.halt("the books are off")
+    assert refused(lambda: order(runtime)) == "halted"
+    assert ended.wait(10)
+    health = runtime.health()
+    assert (health["status"], health["engine"]["role"]) == ("failing", "halted")
+    assert "the books are off" in health["engine"]["reason"]
+
+
+def test_a_dead_journal_ends_the_process(run: Callable[..., Runtime]) -> None:
+    ended = threading.Event()
+    runtime = live(run(end_process=ended.set))
+    runtime._journal_stop.set()
+    assert ended.wait(10)
+    assert runtime.role == "halted"
+    assert "journal" in runtime.health()["engine"]["dead_threads"]
+
+
+def test_a_lost_claim_is_stood_by_and_taken_again(run: Callable[..., Runtime], tmp_path: Path) -> None:
+    runtime = live(run())
+    order(runtime)
+    seen: list[str] = []
+    (tmp_path / "paper-exchange.db.lock").unlink()
+
+    def look() -> bool:
+        seen.append(runtime.role)
+        return seen[-1] == "active" and "standby" in seen
+
+    wait_for("it to stand by and come back", look)
+    assert order(runtime).created
+
+
+def test_stopping_is_quick_complete_and_harmless_to_repeat(run: Callable[..., Runtime]) -> None:
+    before = threading.active_count()
+    runtime = live(run())
+    child = runtime._link._simulator._process
+    began = time.monotonic()
+    runtime.stop()
+    assert time.monotonic() - began < STOP_S
+    runtime.stop()
+    runtime.start()
+    assert threading.active_count() == before
+    assert child is not None
+    assert child.poll() is not None
+    assert refused(lambda: order(runtime)) == "standby"
+
+
+def test_stopping_what_never_came_up_is_as_quick(run: Callable[..., Runtime]) -> None:
+    runtime = run()
+    began = time.monotonic()
+    runtime.stop()
+    assert time.monotonic() - began < STOP_S
+
+
+def test_importing_the_application_starts_no_thread_and_opens_no_file(tmp_path: Path) -> None:
+    code = "import threading, wsgi; print(threading.active_count())"
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path / "data")}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert said.stdout == "1\n"
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_the_database_command_brings_the_tables_up_to_date(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "db", "upgrade"]
+    said = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True, timeout=30
+    )
+    assert said.stdout.endswith("paper-exchange.db is up to date\n")
+    with sqlite3.connect(tmp_path / "paper-exchange.db") as connection:
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (0,)
+    connection.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ((), ("--debug",)))
+def test_flasks_own_server_runs_one_engine(tmp_path: Path, options: tuple[str, ...]) -> None:
+    port = closed_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "DATA_DIR": str(tmp_path),
+        "MARKET": "simulated",
+    }
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "run", "--port", str(port), *options]
+    log = (tmp_path / "log").open("wb")
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+    def listens() -> bool:
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        wait_for("the server", listens)
+        wait_for("the account", lambda: b'"role":"active"' in _get(port, "/health"))
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(10)
+        log.close()
+    assert (tmp_path / "log").read_text().count("account opened") == 1
+
+
+def _get(port: int, path: str) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+        answer = b""
+        while part := connection.recv(65536):
+            answer += part
+        return answer

@@ -1,0 +1,140 @@
+"""How a view becomes an endpoint: input checked before it, its answer encoded after it, and both written down.
+
+`@operation(...)` registers an `Operation` with a blueprint; the view behind it gets `query` and `body` as its schemas
+loaded them, next to the path's values, and returns plain JSON values. The OpenAPI document is made of the same objects.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, request
+from marshmallow import Schema, ValidationError
+
+from trading_engine.api.numbers import parse_object
+from trading_engine.api.problems import MAX_BODY_BYTES, Problem
+from trading_engine.api.schemas import NoQuery
+
+View = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What an endpoint answers: a schema's object, or an object of them by symbol."""
+
+    schema: type[Schema]
+    by_symbol: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A view's answer that is to go out with 201."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one path. `refusals` are the problem codes that are its own, besides those anything may answer."""
+
+    view: View
+    method: str
+    path: str
+    query: Schema
+    body: Schema | None
+    answers: Mapping[int, Sequence[Answer]]
+    media_type: str
+    refusals: tuple[str, ...]
+
+    def __call__(self, **path: Any) -> Response:
+        """Answer the current request."""
+        if self.query.fields:
+            path["query"] = _load(self.query, _query_values())
+        elif request.query_string:
+            _load(self.query, _query_values())
+        if self.body is not None:
+            path["body"] = _load(self.body, parse_object(_body()))
+        answer = self.view(**path)
+        if isinstance(answer, Response):
+            return answer
+        if isinstance(answer, Created):
+            return json_response(answer.value, 201)
+        return json_response(answer)
+
+
+def operation(
+    blueprint: Blueprint,
+    rule: str,
+    *,
+    query: type[Schema] = NoQuery,
+    body: type[Schema] | None = None,
+    answers: Mapping[int, Sequence[Answer]] | type[Schema],
+    media_type: str = "application/json",
+    refusals: tuple[str, ...] = (),
+) -> Callable[[View], View]:
+    """Register a view for `rule`, such as `GET /orders`. `answers` by status; a schema alone is that of 200."""
+    method, path = rule.split(" ")
+
+    def register(view: View) -> View:
+        made = Operation(
+            view=view,
+            method=method,
+            path=path,
+            query=query(),
+            body=body() if body is not None else None,
+            answers={200: [Answer(schema=answers)]} if isinstance(answers, type) else answers,
+            media_type=media_type,
+            refusals=refusals,
+        )
+        blueprint.add_url_rule(path, endpoint=view.__name__, view_func=made, methods=[method])
+        return view
+
+    return register
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """Encode an answer."""
+    return Response(msgspec.json.encode(value), status=status, content_type="application/json")
+
+
+def _query_values() -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, given in request.args.lists():
+        if len(given) > 1:
+            raise Problem("validation_failed", f"{name[:64]}: is given twice.", {name[:64]: ["is given twice"]})
+        values[name] = given[0]
+    return values
+
+
+def _body() -> bytes:
+    """Return the body of a request that says it is JSON, as it is, in UTF-8."""
+    if request.environ.get("CONTENT_TYPE") != "application/json":
+        _check_media_type()
+    if request.environ.get("HTTP_CONTENT_ENCODING", "identity") != "identity":
+        raise Problem("unsupported_media_type", "Send the body without Content-Encoding.")
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise Problem("body_too_large", f"A body may have at most {MAX_BODY_BYTES} bytes.")
+    return request.get_data(cache=False)
+
+
+def _check_media_type() -> None:
+    if request.mimetype != "application/json":
+        raise Problem("unsupported_media_type", "The body must be JSON: send Content-Type: application/json.")
+    if request.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
+        raise Problem("unsupported_media_type", "JSON is UTF-8; there is no other charset.")
+
+
+def _load(schema: Schema, values: dict[str, Any]) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(values)
+    except ValidationError as error:
+        raise invalid(error.messages_dict) from None
+    return loaded
+
+
+def invalid(errors: Mapping[str, Sequence[str]]) -> Problem:
+    """Return the problem of fields that are not valid, the first of them in the sentence."""
+    shown = {name[:64]: list(reasons) for name, reasons in errors.items()}
+    name, reasons = next(iter(shown.items()))
+    return Problem("validation_failed", f"{name}: {reasons[0]}", shown)

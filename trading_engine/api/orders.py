@@ -1,0 +1,238 @@
+"""Orders and fills: placing, looking up, cancelling."""
+
+import base64
+import binascii
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from flask import Blueprint
+from werkzeug.routing import IntegerConverter
+
+from trading_engine.api import current_runtime
+from trading_engine.api.accounts import account_id, account_view
+from trading_engine.api.answers import Json, fill_json, order_json
+from trading_engine.api.operations import Answer, Created, invalid, operation
+from trading_engine.api.problems import Problem
+from trading_engine.api.schemas import LARGEST_ID, MAX_ROWS, FillsQuery, OrderRequest, OrdersQuery, SymbolQuery
+from trading_engine.api.shapes import CancelledList, FillList, OrderAnswer, OrderList
+from trading_engine.exchange.messages import CancelAll, CancelOrder, PlaceOrder, Refused
+from trading_engine.exchange.orders import Fill, Order, OrderType, Side, TimeInForce
+from trading_engine.runtime import Runtime
+
+blueprint = Blueprint("orders", __name__)
+
+
+class IdConverter(IntegerConverter):
+    """An id in an address: digits of ASCII only, where Flask's own takes those of every script."""
+
+    regex = r"[0-9]{1,40}"
+
+
+CLIENT_ORDER_ID_BYTES = 16
+"""Random bytes of an id we make up: 22 characters of URL-safe base64."""
+
+Row = TypeVar("Row", Order, Fill)
+
+_CURSOR = re.compile(rb"(orders|fills):([1-9][0-9]{0,18})", re.ASCII)
+
+
+@operation(
+    blueprint,
+    "POST /api/v1/orders",
+    body=OrderRequest,
+    answers={201: [Answer(schema=OrderAnswer)], 200: [Answer(schema=OrderAnswer)]},
+    refusals=(
+        "not_supported", "unknown_symbol", "symbol_not_trading", "price_filter", "lot_size", "market_lot_size",
+        "notional", "percent_price", "max_open_orders", "would_take", "insufficient_balance",
+        "duplicate_client_order_id", "book_stale", "syncing", "not_committed", "outcome_unknown",
+    ),
+)  # fmt: skip
+def place_order(body: dict[str, Any]) -> Json | Created:
+    """Place an order.
+
+    Answers 201 once the order is stored for good. The same `client_order_id` with the same content again answers 200
+    and the order as it is now, so a request whose answer was lost can be repeated. After a refusal nothing has changed.
+    """
+    runtime = current_runtime()
+    command = command_of(body, account_id(runtime))
+    placed = runtime.submit(command, new_id=body["client_order_id"] is None)
+    order = placed.order
+    if placed.created:
+        return Created(order_answer(runtime, order, placed.fills))
+    return stored_answers(runtime, [order])[0]
+
+
+@operation(blueprint, "GET /api/v1/orders", query=OrdersQuery, answers=OrderList)
+def list_orders(query: dict[str, Any]) -> Json:
+    """List orders, newest first."""
+    runtime = current_runtime()
+    view = account_view(runtime)
+    epoch = query["epoch"] or view.account.epoch
+    if query["client_order_id"] is not None:
+        found = runtime.queries.order_by_client_id(view.account.id, epoch, query["client_order_id"])
+        return {"orders": stored_answers(runtime, [found] if found is not None else []), "next_cursor": None}
+    rows = runtime.queries.orders(
+        view.account.id,
+        epoch=epoch,
+        status=query["status"],
+        symbol=query["symbol"],
+        limit=query["limit"] + 1,
+        before_id=_position("orders", query["cursor"]),
+    )
+    page, cursor = _page("orders", rows, query["limit"])
+    return {"orders": stored_answers(runtime, page), "next_cursor": cursor}
+
+
+@operation(blueprint, "DELETE /api/v1/orders", query=SymbolQuery, answers=CancelledList, refusals=("not_committed",))
+def cancel_orders(query: dict[str, Any]) -> Json:
+    """Cancel every open order, or those of one symbol."""
+    runtime = current_runtime()
+    cancelled = runtime.submit(CancelAll(account_id=account_id(runtime), symbol=query["symbol"]))
+    return {"cancelled": stored_answers(runtime, cancelled)}
+
+
+@operation(blueprint, "GET /api/v1/orders/<id:order_id>", answers=OrderAnswer, refusals=("order_not_found",))
+def get_order(order_id: int) -> Json:
+    """Return one order as it is now."""
+    runtime = current_runtime()
+    order = runtime.queries.order(account_id(runtime), _known(order_id))
+    if order is None:
+        raise _not_found(order_id)
+    return stored_answers(runtime, [order])[0]
+
+
+@operation(
+    blueprint,
+    "DELETE /api/v1/orders/<id:order_id>",
+    answers=OrderAnswer,
+    refusals=("order_not_found", "order_closed", "not_committed"),
+)
+def cancel_order(order_id: int) -> Json:
+    """Cancel one open order. Always possible, also while the market is not live."""
+    runtime = current_runtime()
+    command = CancelOrder(account_id=account_id(runtime), order_id=_known(order_id))
+    try:
+        cancelled = runtime.submit(command)
+    except Refused as refused:
+        stored = runtime.queries.order(command.account_id, order_id) if refused.code == "order_not_found" else None
+        if stored is None:
+            raise
+        # Closed so long ago that only the store remembers it.
+        raise Refused("order_closed", f"order {order_id} is {stored.status}") from None
+    return stored_answers(runtime, cancelled)[0]
+
+
+@operation(blueprint, "GET /api/v1/fills", query=FillsQuery, answers=FillList)
+def list_fills(query: dict[str, Any]) -> Json:
+    """List fills, newest first."""
+    runtime = current_runtime()
+    view = account_view(runtime)
+    rows = runtime.queries.fills(
+        view.account.id,
+        epoch=query["epoch"] or view.account.epoch,
+        symbol=query["symbol"],
+        order_id=query["order_id"],
+        limit=query["limit"] + 1,
+        before_id=_position("fills", query["cursor"]),
+    )
+    page, cursor = _page("fills", rows, query["limit"])
+    return {"fills": [fill_json(fill, runtime.symbols.get(fill.symbol)) for fill in page], "next_cursor": cursor}
+
+
+def command_of(body: dict[str, Any], account: int) -> PlaceOrder:
+    """Return the command a checked body means.
+
+    Raises:
+        Refused: it names what this version does not have.
+        Problem: its fields do not fit together.
+    """
+    for field in ("stop_price", "trailing_bps"):
+        if body[field] is not None:
+            raise Refused("not_supported", f"{field}: conditional orders are not available yet", field)
+    name = body["type"] or ("market" if body["price"] is None else "limit")
+    if name not in tuple(OrderType):
+        raise Refused("not_supported", f"type: {name} orders are not available yet", "type")
+    errors = _misfits(name, body)
+    if errors:
+        raise invalid(errors)
+    return PlaceOrder(
+        account_id=account,
+        symbol=body["symbol"],
+        side=Side(body["side"]),
+        type=OrderType(name),
+        quantity=body["quantity"],
+        quote_quantity=body["quote_quantity"],
+        price=body["price"],
+        time_in_force=TimeInForce(body["time_in_force"] or "GTC"),
+        post_only=body["post_only"],
+        client_order_id=body["client_order_id"] or secrets.token_urlsafe(CLIENT_ORDER_ID_BYTES),
+    )
+
+
+def _misfits(name: str, body: dict[str, Any]) -> dict[str, list[str]]:
+    """Say which fields do not fit the order's type."""
+    errors: dict[str, list[str]] = {}
+    if name == "market":
+        if body["price"] is not None:
+            errors["price"] = ["a market order has none; leave it out or send a limit order"]
+        if body["post_only"]:
+            errors["post_only"] = ["a market order always takes"]
+        if (body["quantity"] is None) == (body["quote_quantity"] is None):
+            errors["quantity"] = ["a market order needs either quantity or quote_quantity"]
+        return errors
+    if body["price"] is None:
+        errors["price"] = ["a limit order needs one"]
+    if body["quote_quantity"] is not None:
+        errors["quote_quantity"] = ["is for market orders"]
+    if body["quantity"] is None:
+        errors["quantity"] = ["a limit order needs one"]
+    if body["post_only"] and body["time_in_force"] in {"IOC", "FOK"}:
+        errors["post_only"] = ["an order that must trade at once cannot be post-only"]
+    return errors
+
+
+def order_answer(runtime: Runtime, order: Order, fills: Iterable[Fill]) -> Json:
+    """Return an order's JSON."""
+    venue = runtime.venue
+    simulated = venue.simulated if venue is not None and venue.name == order.venue else order.venue == "simulated"
+    return order_json(order, fills, runtime.symbols.get(order.symbol), simulated=simulated)
+
+
+def stored_answers(runtime: Runtime, orders: Sequence[Order]) -> list[Json]:
+    """Return the JSON of stored orders with all their fills."""
+    fills = runtime.queries.fills_of([order.id for order in orders if order.filled_quantity])
+    return [order_answer(runtime, order, fills.get(order.id, ())) for order in orders]
+
+
+def _known(order_id: int) -> int:
+    if not 1 <= order_id <= LARGEST_ID:
+        raise _not_found(order_id)
+    return order_id
+
+
+def _not_found(order_id: int) -> Refused:
+    return Refused("order_not_found", f"there is no order {str(order_id)[:20]}")
+
+
+def _page(kind: str, rows: Sequence[Row], limit: int) -> tuple[Sequence[Row], str | None]:
+    """Return one page and the cursor of the next; where the store had room, `rows` has one more than the page."""
+    if len(rows) < limit or len(rows) == limit < MAX_ROWS:
+        return rows, None
+    position = f"{kind}:{rows[limit - 1].id}".encode()
+    return rows[:limit], base64.urlsafe_b64encode(position).decode().rstrip("=")
+
+
+def _position(kind: str, cursor: str | None) -> int | None:
+    """Return the id a cursor of that list stands for."""
+    if cursor is None:
+        return None
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+    except binascii.Error:
+        text = b""
+    match = _CURSOR.fullmatch(text)
+    if match is None or match[1] != kind.encode() or int(match[2]) > LARGEST_ID:
+        raise Problem("validation_failed", "cursor: is not one of this list.", {"cursor": ["is not one of this list"]})
+    return int(match[2])
