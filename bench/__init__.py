@@ -1,4 +1,4 @@
-"""Benchmarks: each module measures one thing beside a floor or a peer in the same run. `python -m bench.NAME [--json]`."""
+"""Benchmarks: each module measures one thing beside a floor or a peer of the same run (`python -m bench.NAME`)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One figure with its goal. `better` says on which side of the goal it should lie; a `goal` of None: for information."""
+    """One figure; `better` says on which side of its goal it should lie. A `goal` of None: for information."""
 
     name: str
     value: float

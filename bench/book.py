@@ -1,12 +1,13 @@
-"""Book maintenance: bytes of a depth frame in, best prices and a top-20 view out, beside `orjson.loads` of the same bytes.
+"""Book maintenance: bytes of a depth frame in, best prices and top 20 out, beside `orjson.loads` of the same bytes.
 
-What is timed is the production path: `wire.decode_frame` -> `DepthSync.on_diff` -> `Market.apply_diff`, which returns the
-exact best bid and ask after every message, and `Market.view(20)`, exact decimals on both sides, once per symbol and
-100 ms, that is after every frame of a symbol (10 a second). CPU time of this thread, rounds of both interleaved, medians.
+Two paths are timed. *Book*: decode, follow the update ids, apply, best bid and ask after every frame, best 20 levels of
+both sides every 100 ms, which at 10 frames a second is after every frame too; numbers as the book keeps them. *Market*:
+all that the running program does, that is the lock, a `MarketChange` with exact best prices for the engine after every
+frame, and a `MarketView` of 20 levels as exact decimals. CPU time of this thread, rounds interleaved, medians.
 
 Generated load: 20 to 200 level changes a frame (mean 74, 2.4 kB), 5,000 levels a side, distances from the touch as in a
-capture of BTCUSDT (log-normal: half within 60 ticks, a tenth beyond 400), a third each of new, changed and removed
-levels, a touch that moves. With captures at hand (`CAPTURES_DIR`) their frames are measured too.
+capture of BTCUSDT (log-normal: half within 60 ticks, a tenth beyond 400), about a third each of new, changed and
+removed levels, a touch that moves. With captures at hand (`CAPTURES_DIR`) their frames are measured too.
 """
 
 import argparse
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class _Load:
-    """One made-up symbol: a snapshot and a stream of frames that keep its book consistent. Seeded, so always the same."""
+    """One made-up symbol: a snapshot and frames that keep its book consistent; the same for the same seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
@@ -78,14 +79,8 @@ class _Load:
                 tick += sign * self._random.choice((1, 1, 1, 2, 3))
 
     def snapshot(self) -> bytes:
-        bids, asks = self._quantities
-        rows = [
-            [_level(tick, bids[tick]) for tick in sorted(bids, reverse=True)],
-            [_level(tick, asks[tick]) for tick in sorted(asks)],
-        ]
-        return (
-            f'{{"lastUpdateId":{self._update_id},"bids":[{",".join(rows[0])}],"asks":[{",".join(rows[1])}]}}'.encode()
-        )
+        bids, asks = (self._rows(side, self._quantities[side]) for side in (0, 1))
+        return f'{{"lastUpdateId":{self._update_id},"bids":[{bids}],"asks":[{asks}]}}'.encode()
 
     def frame(self) -> bytes:
         """Move the touch a little and change some levels."""
@@ -99,12 +94,16 @@ class _Load:
                 continue
             self._set(changed, side, self._touch + distance if side else self._touch - 1 - distance)
         first, self._update_id = self._update_id + 1, self._update_id + len(changed[0]) + len(changed[1])
-        bids = ",".join(_level(tick, changed[0][tick]) for tick in sorted(changed[0], reverse=True))
-        asks = ",".join(_level(tick, changed[1][tick]) for tick in sorted(changed[1]))
+        bids, asks = (self._rows(side, changed[side]) for side in (0, 1))
         return (
             '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255208,"s":"BTCUSDT",'
             f'"U":{first},"u":{self._update_id},"b":[{bids}],"a":[{asks}]}}}}'
         ).encode()
+
+    @staticmethod
+    def _rows(side: int, quantities: dict[int, int]) -> str:
+        """Write the levels of one side (0 bids, 1 asks), best first, as the venue does."""
+        return ",".join(_level(tick, quantities[tick]) for tick in sorted(quantities, reverse=side == 0))
 
     def _set(self, changed: tuple[dict[int, int], dict[int, int]], side: int, tick: int) -> None:
         book = self._quantities[side]

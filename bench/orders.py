@@ -55,18 +55,33 @@ def run(*, clients: int = CLIENTS, rounds: int = ROUNDS, seconds: float = SECOND
             _load(server.port, "/api/v1/orders", clients, 0.5)
             pairs = []
             for _ in range(rounds):
-                constant = _load(server.port, "/bench/constant", clients, seconds)
-                orders = _load(server.port, "/api/v1/orders", clients, seconds)
+                constant = _measured(server, "/bench/constant", clients, seconds)
+                orders = _measured(server, "/api/v1/orders", clients, seconds)
                 pairs.append((orders, constant))
     ratio = statistics.median(orders["rate"] / constant["rate"] for orders, constant in pairs)
+    cost = statistics.median(constant["cpu_us"] / orders["cpu_us"] for orders, constant in pairs)
     rate, p99 = (statistics.median(orders[name] for orders, _ in pairs) for name in ("rate", "p99_ms"))
     floor = statistics.median(constant["rate"] for _, constant in pairs)
     return [
         Result(name=f"orders ÷ constant POST, {clients} clients", value=ratio, goal=GOAL, unit="×", better="higher"),
+        Result(name="the same in processor time", value=cost, goal=None, unit="×", better="higher"),
         Result(name="orders acknowledged", value=rate, goal=None, unit="/s", better="higher"),
         Result(name="orders, 99th percentile", value=p99, goal=None, unit="ms"),
         Result(name="constant POST", value=floor, goal=None, unit="/s", better="higher"),
     ]
+
+
+def _measured(server: Server, path: str, clients: int, seconds: float) -> dict[str, float]:
+    """Load one path; add the server's processor time for each request."""
+    before = _cpu_s(server.worker)
+    result = _load(server.port, path, clients, seconds)
+    return {**result, "cpu_us": (_cpu_s(server.worker) - before) / (result["rate"] * seconds) * 1e6}
+
+
+def _cpu_s(process: int) -> float:
+    """Return the processor time a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _load(port: int, path: str, clients: int, seconds: float) -> dict[str, float]:

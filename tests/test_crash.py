@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 D = Decimal
 CLIENTS = 8
-KILLS = 3
+KILLS = 2
 Json = dict[str, Any]
 
 pytestmark = pytest.mark.slow

@@ -49,7 +49,7 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: shape(member) for name, member in value.items()}
     if isinstance(value, list):
-        return [shape(member) for member in value]
+        return [shape(member) for member in value[:1]]
     return None if value is None else type(value)
 
 

@@ -1,5 +1,6 @@
 """The running program, on the simulated market: it starts, trades, stands by, recovers, and stops."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -240,13 +241,47 @@ def test_a_restart_while_the_venue_is_down_knows_the_rules_and_takes_resting_ord
     second = run(market_rest_url=rest_url, market_ws_url=ws_url)
     wait_for("the kept rules", lambda: "BTCUSDT" in second.markets)
     wait_for("the account", lambda: second.role == "active")
-    health = second.health()
-    assert (health["status"], health["feed"]["state"]) == ("ok", "down")
+    wait_for("the feed to be down", lambda: second.health()["feed"]["state"] == "down")
+    assert second.health()["status"] == "ok"
     assert refused(lambda: order(second)) == "book_stale"
     waiting = order(second, price="50000.00").order
     assert (waiting.status, waiting.market_seq) == (OrderStatus.NEW, None)
     (cancelled,) = second.submit(CancelOrder(account_id=account_of(second), order_id=waiting.id))
     assert cancelled.status is OrderStatus.CANCELLED
+
+
+def test_a_venue_none_of_whose_hosts_answers_is_known_from_an_earlier_time(
+    run: Callable[..., Runtime], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = SimulatorChild(tmp_path / "venue.json")
+    child.begin()
+    rest_url, ws_url = child.addresses(threading.Event())
+    hosts = Hosts(venue="binance", rest_urls=(rest_url,), ws_urls=(ws_url,))
+    monkeypatch.setattr(venues, "CANDIDATES", {"auto": (hosts,), "binance": (hosts,)})
+    first = live(run(market="auto"))
+    assert first.venue is not None
+    assert first.venue.name == "binance"
+    wait_for("the whole list", lambda: "ETHBTC" in first.symbols)
+    first.stop()
+    child.end()
+
+    second = run(market="binance")
+    wait_for("the kept rules", lambda: "BTCUSDT" in second.markets)
+    wait_for("the account", lambda: second.role == "active")
+    waiting = order(second, price="50000.00").order
+    assert (waiting.status, waiting.market_seq) == (OrderStatus.NEW, None)
+    health = second.health()
+    assert (health["status"], health["venue"]) == ("ok", "binance")
+    assert "127.0.0.1" in str(health["feed"]["reason"])
+
+
+def test_a_configured_symbol_the_venue_does_not_list_is_named(run: Callable[..., Runtime]) -> None:
+    runtime = run(symbols=("BTCUSDT", "NOPEUSDT"))
+    reason = wait_for("the reason", lambda: "NOPEUSDT" in str(runtime.health()["feed"]["reason"]))
+    assert reason
+    wait_for("the other symbol", lambda: runtime.health()["feed"]["symbols"]["BTCUSDT"]["state"] == "live")
+    assert runtime.health()["feed"]["symbols"]["NOPEUSDT"]["state"] == "down"
+    assert order(runtime).created
 
 
 def test_candles_come_with_the_running_one_last(run: Callable[..., Runtime]) -> None:
@@ -412,9 +447,10 @@ def test_flasks_own_server_runs_one_engine(tmp_path: Path, options: tuple[str, .
 
 
 def _get(port: int, path: str) -> bytes:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    """Return the whole answer, or nothing while there is none."""
+    answer = b""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-        answer = b""
         while part := connection.recv(65536):
             answer += part
-        return answer
+    return answer

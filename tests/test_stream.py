@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Server, Stream, Venue, wait_until
+from tests.servers import Server, Stream, Venue, send, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -135,8 +135,10 @@ def test_a_stream_that_makes_no_sense_is_refused(server: Server, query: str, sta
     assert (reply.status, reply.json["code"]) == (status, code)
 
 
-def test_a_post_is_no_stream(server: Server) -> None:
+def test_only_a_get_is_a_stream(server: Server) -> None:
     assert server.post("/api/v1/stream", {}).status == 405
+    head = send(server.port, "HEAD", "/api/v1/stream")
+    assert (head.status, head.headers["content-type"], head.text) == (200, "text/event-stream; charset=utf-8", "")
 
 
 def test_a_stale_market_is_told_at_once(server: Server, venue: Venue) -> None:

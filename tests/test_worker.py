@@ -3,9 +3,11 @@
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,14 +22,20 @@ pytestmark = pytest.mark.slow
 GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-def gunicorn(folder: Path, *options: str) -> Server:
+HASTE = """
+from trading_engine import worker
+worker.FIRST_BYTE_S, worker.WHOLE_REQUEST_S, worker.STALLED_ANSWER_S = 1.0, 2.0, 1.0
+"""
+
+
+def gunicorn(folder: Path, settings: str = "") -> Server:
     """Start the worker with four threads on the small application."""
-    config = folder / "empty.conf.py"
-    config.write_text('"""No settings."""\n')
+    config = folder / "test.conf.py"
+    config.write_text(settings)
     command = [
         sys.executable, "-m", "gunicorn", "-c", str(config), "-k", "trading_engine.worker.Worker", "-b",
         "127.0.0.1:{port}", "--threads", "4", "--graceful-timeout", "6", "--keep-alive", "30", "--no-control-socket",
-        *options, "tests.small_app:app",
+        "tests.small_app:app",
     ]  # fmt: skip
     return Server(folder, {}, command=command)
 
@@ -36,6 +44,14 @@ def gunicorn(folder: Path, *options: str) -> Server:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The worker, up."""
     with gunicorn(tmp_path_factory.mktemp("worker")) as started:
+        started.wait_for("/")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The worker with little patience, so that the test needs little too."""
+    with gunicorn(tmp_path_factory.mktemp("hasty"), HASTE) as started:
         started.wait_for("/")
         yield started
 
@@ -182,12 +198,12 @@ def test_two_hundred_slow_clients_stop_nobody(server: Server, octets: bytes) -> 
     with contextlib.ExitStack() as stack:
         for _ in range(200):
             stack.enter_context(connected(server, octets, receive_bytes=4096))
-        assert answers_quickly(server) < 1
+        assert answers_quickly(server) < 3  # a thread that waits for one of them would wait five
 
 
-def test_a_client_that_trickles_is_ended_after_ten_seconds(server: Server) -> None:
+def test_a_client_that_trickles_is_ended_when_its_time_is_over(hasty: Server) -> None:
     started = time.monotonic()
-    with connected(server, b"GET /x HTTP/1.1\r\n") as sock, connected(server) as silent:
+    with connected(hasty, b"GET /x HTTP/1.1\r\n") as sock, connected(hasty) as silent:
         sock.settimeout(0.2)
         octets = b""
         while not octets.endswith(b"}"):
@@ -199,8 +215,8 @@ def test_a_client_that_trickles_is_ended_after_ten_seconds(server: Server) -> No
                 if not more:
                     break
         assert octets.startswith(b"HTTP/1.1 408 ")
-        assert 9 < time.monotonic() - started < 13
-        assert silent.recv(10) == b""  # said nothing for five seconds
+        assert 1.9 < time.monotonic() - started < 5
+        assert silent.recv(10) == b""  # said nothing for a second
 
 
 def test_a_slow_reader_gets_everything(server: Server) -> None:
@@ -211,14 +227,20 @@ def test_a_slow_reader_gets_everything(server: Server) -> None:
         assert read_answer(sock)[0] == 200
 
 
-def test_a_reader_that_stops_reading_loses_its_answer(server: Server) -> None:
-    with connected(server, b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n", receive_bytes=4096) as sock:
-        time.sleep(6.5)
+def is_open_at(server: Server, sock: socket.socket) -> bool:
+    """Whether the server still has its end of a connection, which a client that does not read cannot tell."""
+    ends = f"0100007F:{server.port:04X} 0100007F:{sock.getsockname()[1]:04X} 01"
+    return ends in Path("/proc/net/tcp").read_text()
+
+
+def test_a_reader_that_stops_reading_loses_its_answer(hasty: Server) -> None:
+    with connected(hasty, b"GET /big HTTP/1.1\r\nHost: a\r\n\r\n", receive_bytes=4096) as sock:
+        wait_until(lambda: not is_open_at(hasty, sock), "it is cut off")
         assert len(read_to_end(sock)) < len(BIG)
 
 
 def test_a_client_that_hangs_up_early_disturbs_nobody(server: Server) -> None:
-    for _ in range(20):
+    for _ in range(8):
         with connected(server, b"GET /sleeps HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n") as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     wait_until(lambda: answers_quickly(server) < 0.5, "the requests nobody waits for are done")
@@ -235,13 +257,56 @@ def test_an_old_client_is_answered_and_closed(server: Server) -> None:
         assert b"Connection: close" in read_to_end(sock)
 
 
+PIECES = (
+    GET,
+    b"POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /p HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n0\r\n\r\n",
+    b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /given-away HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"\0\xff",
+    b"x" * 5000,
+)
+
+
+def make_noise(server: Server, seed: int) -> None:
+    """Send pieces of requests, whole, cut and broken, and hang up in every way."""
+    dice = random.Random(seed)
+    for _ in range(150):
+        with contextlib.suppress(OSError), connected(server) as sock:
+            sock.settimeout(0.02)
+            for _ in range(dice.randint(1, 5)):
+                piece = bytearray(dice.choice(PIECES))
+                if dice.random() < 0.3:
+                    piece[dice.randrange(len(piece))] = dice.randrange(256)
+                sock.sendall(piece[: dice.randrange(len(piece) + 1)] if dice.random() < 0.3 else piece)
+                if dice.random() < 0.5:
+                    with contextlib.suppress(TimeoutError):
+                        sock.recv(dice.choice((1, 100, 65536)))
+            if dice.random() < 0.4:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # hang up by a reset
+
+
+def test_noise_does_not_end_the_worker(hasty: Server) -> None:
+    worker = hasty.worker
+    threads = [threading.Thread(target=make_noise, args=(hasty, seed)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert answers_quickly(hasty) < 3
+    assert hasty.worker == worker
+    assert "Exception in worker process" not in hasty.log
+
+
 def test_when_it_is_told_to_stop_what_runs_is_finished(tmp_path: Path) -> None:
     with gunicorn(tmp_path) as server:
         server.wait_for("/")
         with connected(server, b"GET /sleeps HTTP/1.1\r\nHost: a\r\n\r\n") as running, connected(server, GET) as idle:
             read_answer(idle)
             time.sleep(0.2)
-            assert server.terminate() < 4
+            assert server.terminate() < 8
             status, headers, _ = read_answer(running)
             assert (status, headers["connection"]) == (200, "close")
             assert idle.recv(10) == b""
@@ -261,5 +326,5 @@ def test_interrupted_it_ends_at_once(tmp_path: Path) -> None:
     with gunicorn(tmp_path) as server:
         server.wait_for("/")
         os.killpg(server.popen.pid, signal.SIGINT)
-        server.popen.wait(4)
+        server.popen.wait(20)
         assert "Traceback" not in server.log

@@ -94,14 +94,19 @@ install_pins() { # REQUIREMENTS_FILE: pip checks every file against the hashes i
 
 # --- the browser of the tests ----------------------------------------------------------------------------------------
 
-find_chromium() {
-    if command -v chromium >/dev/null; then return; fi
-    # Fonts are only recommended by the package, and without any a page has no letters.
+find_browser() {
+    # Fonts are only recommended by Chromium's package, and without any a page has no letters.
+    packages=""
+    command -v chromium >/dev/null || packages="chromium fonts-liberation"
+    # The program with which Playwright drives it wants one more library.
+    .venv/bin/python -m playwright --version >/dev/null 2>&1 || packages="$packages libatomic1"
+    if [ -z "$packages" ]; then return; fi
+    # shellcheck disable=SC2086 # one word a package
     if can_apt; then
-        apt_install chromium fonts-liberation
+        apt_install $packages
     else
-        echo "There is no 'chromium' command, so the browser tests will be skipped. On Debian, as root:"
-        echo "  $(apt_command chromium fonts-liberation)"
+        echo "The browser tests will be skipped: there is no Chromium, or not all it needs. On Debian, as root:"
+        echo "  $(apt_command $packages)"
     fi
 }
 
@@ -115,7 +120,7 @@ case "${1:-}" in
     test)
         make_venv
         install_pins requirements-dev.txt
-        find_chromium
+        find_browser
         ;;
     *)
         fail "usage: tools/bootstrap.sh run|test"

@@ -119,7 +119,8 @@ def npm_ci(project: Path, *, include_dev: bool = False) -> None:
     Raises:
         Unavailable: there is no npm and none can be fetched, or the registry cannot be reached.
     """
-    command = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=30000"]
+    patience = ["--fetch-retries=1", "--fetch-retry-mintimeout=1000", "--fetch-timeout=30000"]
+    command = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", *patience]
     if not include_dev:
         command.append("--omit=dev")
     npm = shutil.which("npm")

@@ -26,7 +26,7 @@ CONNECTIONS = 4_000
 OPEN_FILES = 8_192
 """Connections, streams (`broadcast.MAX_STREAMS`) and what the engine itself opens."""
 
-SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.005
 """How long a thread may keep the others from running: a tenth of the default, for the feed and the socket thread."""
 
 
@@ -97,7 +97,8 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_int(worker: Any) -> None:
     """End the streams: the worker was told to stop. Runs in a signal handler."""
-    _runtime(worker).broadcaster.goodbye()
+    if hasattr(worker, "wsgi"):
+        _runtime(worker).broadcaster.goodbye()
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

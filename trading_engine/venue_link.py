@@ -116,7 +116,7 @@ class VenueLink:
             venue = self._reach(stop)
             log.info("venue", venue=venue.name, simulated=venue.simulated, reason=venue.reason)
             client = self._client = VenueClient(venue.rest_url, monotonic=time.monotonic)
-            listing = Listing(client, venue=venue.name, folder=self._config.data_dir)
+            listing = self._listing(client)
             self._learn_first(client, listing, stop)
             self._charts = CandleHistory(client, monotonic=time.monotonic, wall_ms=_wall_ms)
             self._start_feed(client)
@@ -154,6 +154,9 @@ class VenueLink:
             try:
                 venue = self._with_addresses(stop)
             except (NoVenue, SimulatorFailed, OSError) as error:
+                if isinstance(error, NoVenue) and not self._following.symbols:
+                    # This client only reads what was kept; it has nobody to ask.
+                    self._learn_kept(self._listing(VenueClient("http://localhost", monotonic=time.monotonic)))
                 self._note(f"{self._name()}: {error}")
             else:
                 self.venue, self.trouble = venue, None
@@ -176,10 +179,7 @@ class VenueLink:
     # The rules.
 
     def _learn_first(self, client: VenueClient, listing: Listing, stop: threading.Event) -> None:
-        """Learn the rules of what must be followed; of a real venue only those at first, the rest takes seconds.
-
-        From a venue that does not answer we may have kept the rules of an earlier time.
-        """
+        """Learn the rules of what must be followed; of a real venue only those at first, the rest takes seconds."""
         whole = self.venue is not None and self.venue.simulated
         pause_s = FIRST_PAUSE_S
         while True:
@@ -188,17 +188,24 @@ class VenueLink:
                 self._listed = whole
                 self._take_rules(info, complete=whole)
                 return
-            except QuestionRefused:
-                whole = True  # a name that does not exist spoils the question; the whole list says which
             except VenueError as error:
+                if isinstance(error, QuestionRefused) and not whole:
+                    whole = True  # a name that does not exist spoils the question; the whole list says which
+                    continue
                 self._note(f"{self._name()}: no trading rules: {error}")
-                kept = listing.kept()
-                if kept is not None:
-                    log.warning("trading rules of an earlier time", venue=self._name())
-                    self._take_rules(kept, complete=True)
+                if self._learn_kept(listing):
                     return
                 _pause(stop, max(pause_s, error.wait_s) if isinstance(error, Throttled) else pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _learn_kept(self, listing: Listing) -> bool:
+        """Take the rules the venue gave at an earlier time, if it ever did: orders may rest until it is back."""
+        kept = listing.kept()
+        if kept is None:
+            return False
+        log.warning("trading rules of an earlier time", venue=self._name())
+        self._take_rules(kept, complete=True)
+        return True
 
     def _first_names(self) -> list[str]:
         """Return the names to ask for first; holdings are guessed to be valued by a pair with USDT."""
@@ -220,6 +227,9 @@ class VenueLink:
         self._following.add_needed()
         if complete:
             self.trouble = f"{self._name()} does not list {', '.join(missing)} (SYMBOLS)" if missing else None
+
+    def _listing(self, client: VenueClient) -> Listing:
+        return Listing(client, venue=self._name(), folder=self._config.data_dir)
 
     def _learn_all(self, listing: Listing) -> None:
         try:

@@ -38,6 +38,9 @@ STALLED_ANSWER_S = 5.0
 LINGER_S = 1.0
 """How long a client may take to read the last answer of a connection that closes (RFC 9112, 9.6)."""
 
+RUNTIME_STOP_S = 3.0
+"""What is left of the graceful timeout for stopping the engine, once requests are answered."""
+
 MAX_UNTAKEN_BYTES = 64 * 1024 * 1024
 """What all answers that wait for their readers may hold; beyond, the largest are cut."""
 
@@ -174,7 +177,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         self.handle_exit()  # the master may be gone, and nobody else to say so
         self.set_accept_enabled(False)
         now = time.monotonic()
-        deadline = now + self.cfg.graceful_timeout
+        deadline = now + max(1.0, self.cfg.graceful_timeout - RUNTIME_STOP_S)
         self._idle_until = now if self._quick else now + STOP_IDLE_S
         while self._connections and time.monotonic() < deadline:
             self.notify()
@@ -245,6 +248,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._forget(hoarder)
 
     def _on_socket(self, connection: _Connection, events: int) -> None:
+        if connection not in self._connections:
+            return  # forgotten by an event of the same round
         if connection.busy:
             # It sends more before it has its answer, or hung up: look again when the pool is done with it.
             self.poller.unregister(connection.sock)

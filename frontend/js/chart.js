@@ -47,6 +47,7 @@ export async function startChart() {
   panel({ topics: ["orders", "symbol", "rules", "portfolio", "candles-loaded", "theme"], paint: paintLines, everyMs: 300, visible: () => isPanelShown("chart") });
   panel({ topics: ["fills", "symbol", "candles-loaded", "theme"], paint: paintMarkers, everyMs: 300, visible: () => isPanelShown("chart") });
   panel({ topics: ["theme"], paint: restyle });
+  panel({ topics: ["symbol", "rules"], paint: () => candleSeries.applyOptions({ priceFormat: priceFormat() }) });
   loadCandles();
 }
 
@@ -179,7 +180,7 @@ function build() {
     touch("candles");
   });
   chart.timeScale().subscribeVisibleLogicalRangeChange((range) => {
-    if (range && range.from < 30) loadOlder();
+    if (range && range.from < 30 && !toEnd) loadOlder();
   });
 }
 
@@ -249,7 +250,6 @@ function restyle() {
 function paintCandles() {
   const last = candles[candles.length - 1];
   if (drawnTo === null || !last) {
-    candleSeries.applyOptions({ priceFormat: priceFormat() });
     candleSeries.setData(candles);
     volumeSeries.setData(candles.map(volumeBar));
     if (last && toEnd) chart.timeScale().scrollToPosition(RIGHT_OFFSET, false);

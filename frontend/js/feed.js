@@ -1,6 +1,7 @@
 // What the server's messages do to the store, and the fetches that fill it after a connection opens.
 
 import { call, get, health, query } from "./api.js";
+import { wantRules } from "./listing.js";
 import { isOpen, serverNow, state, touch } from "./store.js";
 
 const TAPE_KEPT = 200;
@@ -89,6 +90,7 @@ async function sync() {
     state.fillsCursor = fills.next_cursor;
     const missed = known ? fills.fills.filter((fill) => !known.has(fill.id)) : [];
     if (missed.length) listeners.filled({ fills: missed, order: null });
+    for (const row of [...state.orders.values(), ...Object.values(portfolio.positions)]) wantRules(row.symbol);
     touch("account", "portfolio", "orders", "fills", "draft");
     if (again) listeners.resynced();
   } catch (error) {
@@ -112,6 +114,7 @@ export function applyOrder(order, announce) {
   if (state.account && order.epoch < state.account.epoch) return;
   if (before && isLater(before, order)) return;
   state.orders.set(order.id, order);
+  wantRules(order.symbol);
   const fresh = [];
   for (const fill of order.fills ?? []) {
     if (state.fills.has(fill.id)) continue;

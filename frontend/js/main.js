@@ -4,18 +4,17 @@ import { addToCandle, clearCandles, loadCandles, startChart } from "./chart.js";
 import { askCancelAll, cancelFocused, startDock } from "./dock.js";
 import { startAccount } from "./account.js";
 import { startAppearance } from "./appearance.js";
-import { get } from "./api.js";
 import { startBook } from "./book.js";
 import { $ } from "./dom.js";
 import { decimal } from "./decimal.js";
 import { fetchMarket, learnFollowed, listeners, onMessage, resync } from "./feed.js";
 import { grouped } from "./format.js";
 import { startHeader } from "./header.js";
+import { wantEveryRule, wantRules } from "./listing.js";
 import { startHolding } from "./holding.js";
 import { startKeys } from "./keys.js";
 import { startNews } from "./news.js";
 import { startPainting } from "./paint.js";
-import { rulesFrom } from "./rules.js";
 import { closeSheet, openSheet, startSheet } from "./sheet.js";
 import { state, touch } from "./store.js";
 import { Stream } from "./stream.js";
@@ -26,12 +25,11 @@ import { toast } from "./toasts.js";
 import { showSide, startViews } from "./views.js";
 
 const stream = new Stream({ prepare, onEvent: onMessage });
-let everyRule = null; // the promise of all listed symbols' rules
 
 async function prepare() {
   await learnFollowed();
   if (!state.symbol) chooseFirst();
-  loadRules();
+  state.followed.forEach(wantRules);
   return [...new Set([...state.followed, state.symbol])];
 }
 
@@ -61,22 +59,9 @@ function remember(key, value) {
   }
 }
 
-// All symbols' rules, fetched once; a failure is tried again by the next who needs them.
-function loadRules() {
-  everyRule ??= get("symbols").then(
-    ({ symbols }) => {
-      for (const row of symbols) state.rules.set(row.symbol, rulesFrom(row));
-      touch("rules", "draft", "candles-loaded");
-      if (state.symbol && !state.rules.has(state.symbol)) unlisted(state.symbol);
-    },
-    () => {
-      everyRule = null;
-    },
-  );
-  return everyRule;
-}
-
+// A remembered or typed name that this venue does not have.
 function unlisted(name) {
+  if (name !== state.symbol) return;
   toast({ key: "unlisted", tone: "warn", title: `${name} is not listed here` });
   chooseSymbol(state.followed[0]);
 }
@@ -97,6 +82,7 @@ function show(name) {
   switchDraft(before, name);
   clearCandles();
   touch("symbol", "trades", "book", "draft");
+  wantRules(name).then((listed) => listed || unlisted(name));
   fetchMarket(name);
   loadCandles();
 }
@@ -143,7 +129,7 @@ startAccount({
   },
 });
 startSheet({ chooseSide });
-startSwitcher({ chooseSymbol, needRules: loadRules });
+startSwitcher({ chooseSymbol, needRules: wantEveryRule });
 startKeys({
   symbols: openSwitcher,
   buy: () => (chooseSide("buy"), showTicket(null)),

@@ -216,7 +216,8 @@ def recovers(simulator: Simulator, markets: Sequence[WitnessedMarket], within_s:
         for side, shown in (("bids", view.bids), ("asks", view.asks)):
             true = true_levels(book, side)
             assert list(shown) == true[: len(shown)], f"{market.name} {side}"
-            assert len(shown) >= min(len(true), 5)
+            if len(shown) < min(len(true), 5):
+                return False  # the price has come near the end of what is known; a new snapshot is due
         return True
 
     for market in markets:

@@ -25,7 +25,8 @@ from trading_engine.exchange.market import FeedState, MarketChange
 pytestmark = pytest.mark.slow
 
 PROMPT_S = 3.0
-QUICK = Limits(handshake_s=1.0, ping_every_s=2.0, ping_when_silent_s=0.4, silence_s=1.0, cut_frame_s=1.0, answer_s=2.0)
+QUICK = Limits(handshake_s=1.5, ping_every_s=2.0, ping_when_silent_s=0.5, silence_s=2.0, cut_frame_s=1.5, answer_s=4.0)
+EASY: dict[str, Any] = {"limits": QUICK, "snapshot_levels": 100, "patience": Patience(refetch_s=1.0)}
 NAMES = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
@@ -60,9 +61,7 @@ def followed_by(simulator: Simulator, **settings: Any) -> Feed:
     """Return a quick feed of the simulator that is easy on weight: all tests of this module are one address to it."""
     budget = WeightBudget(time.monotonic, 10_000_000)
     client = VenueClient(simulator.rest_url, monotonic=time.monotonic, budget=budget)
-    return feed_of(
-        (simulator.rest_url, simulator.ws_url), client=client, **{"limits": QUICK, "snapshot_levels": 100, **settings}
-    )
+    return feed_of((simulator.rest_url, simulator.ws_url), client=client, **{**EASY, **settings})
 
 
 @contextmanager
@@ -164,14 +163,14 @@ def test_a_cut_connection_is_opened_again(simulator: Simulator, code: int | None
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    (("freeze", "silent for 1 s"), ("cut_frame", "a message is unfinished after 1 s")),
+    (("freeze", "silent for 2 s"), ("cut_frame", "a message is unfinished after 1.5 s")),
 )
 def test_a_connection_gone_silent_is_dropped(simulator: Simulator, fault: str, reason: str) -> None:
     with scene(simulator) as now:
         simulator.control(fault)
-        wait_until(lambda: now.feed.status.reconnects == 1, 3)
+        wait_until(lambda: now.feed.status.reconnects == 1, 5)
         now.all_recover()
-        assert now.feed.status.last_error in (reason, "silent for 1 s")
+        assert now.feed.status.last_error == reason
 
 
 def test_fifteen_cuts_in_a_row_leave_the_same_threads_and_files(simulator: Simulator) -> None:
@@ -189,7 +188,7 @@ def test_fifteen_cuts_in_a_row_leave_the_same_threads_and_files(simulator: Simul
 
 def test_a_handshake_that_is_never_answered_is_given_up(simulator: Simulator) -> None:
     with scene(simulator) as now:
-        simulator.control("hang_handshake", seconds=2)
+        simulator.control("hang_handshake", seconds=2.5)
         simulator.control("cut")
         wait_until(lambda: now.feed.status.reason == "timeout", 4)
         assert not now.btc.live
@@ -283,7 +282,7 @@ class Dark:
 def test_one_mute_symbol_goes_stale_alone_and_comes_back(simulator: Simulator) -> None:
     with scene(simulator) as now:
         simulator.control("mute", symbol="BTCUSDT")
-        wait_until(lambda: now.feed.status.mutes >= 1, 6)
+        wait_until(lambda: now.feed.status.mutes >= 1, 10)
         assert not now.btc.live
         assert now.eth.live
         assert now.feed.status.connected
@@ -299,8 +298,8 @@ def test_one_mute_symbol_goes_stale_alone_and_comes_back(simulator: Simulator) -
 def test_pongs_without_any_data_are_not_taken_for_life(simulator: Simulator) -> None:
     with scene(simulator) as now:
         simulator.control("mute")
-        wait_until(lambda: not any(market.live for market in now.markets), 5)
-        wait_until(lambda: now.feed.status.mutes >= 1, 5)
+        wait_until(lambda: not any(market.live for market in now.markets), 10)
+        wait_until(lambda: now.feed.status.mutes >= 1, 10)
         simulator.control("unmute")
         now.all_recover()
 

@@ -351,7 +351,11 @@ def test_the_list_of_symbols_survives_a_start_without_the_venue(captures: Path, 
     assert Listing(client_of(server.url), venue="binance-us", folder=tmp_path).kept() is None
 
 
-@pytest.mark.parametrize("damage", (b"", b"not gzip", gzip.compress(b"{}")[:-3], gzip.compress(b'{"symbols": 5}')))
+@pytest.mark.parametrize(
+    "damage",
+    (b"", b"not gzip", gzip.compress(b"{}", mtime=0)[:-3], gzip.compress(b'{"symbols": 5}', mtime=0)),
+    ids=("empty", "no gzip", "cut short", "no list"),
+)
 def test_a_damaged_list_is_as_good_as_none(tmp_path: Path, damage: bytes) -> None:
     (tmp_path / "exchange_info_binance.json.gz").write_bytes(damage)
     assert Listing(client_of("http://127.0.0.1:1"), venue="binance", folder=tmp_path).kept() is None

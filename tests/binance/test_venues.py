@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -171,7 +172,7 @@ def test_a_preferred_host_that_is_late_is_passed_over_at_the_deadline(executor: 
 class RefusingExecutor(Executor):
     """An executor whose workers are all busy for ever."""
 
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]  # the base class's signature is generic
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return Future()
 
 

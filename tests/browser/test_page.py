@@ -60,8 +60,9 @@ def test_older_candles_come_when_the_chart_is_drawn_aside(page: Page, has_chart:
         for _ in range(8):
             page.mouse.move(box["x"] + 60, box["y"] + 120)
             page.mouse.down()
-            page.mouse.move(box["x"] + box["width"] - 160, box["y"] + 120, steps=3)
+            page.mouse.move(box["x"] + box["width"] - 160, box["y"] + 120, steps=8)
             page.mouse.up()
+            page.wait_for_timeout(200)  # a paint of the chart
     candles = older.value.json()["candles"]
     assert candles
     times = [candle["open_time_ms"] for candle in candles]
@@ -140,6 +141,13 @@ def test_a_symbol_that_is_not_followed_yet_can_be_chosen(page: Page, server: Ser
     page.click("#switcher-open")
     page.fill("#switcher-filter", "NOSUCHTHING")
     expect(page.locator("#switcher-foot")).to_contain_text("No symbol matches")
+
+
+def test_a_name_in_the_address_that_is_not_listed_leads_to_one_that_is(open_page: OpenPage, server: Server) -> None:
+    page = open_page(f"{server.url}/#NOSUCHTHING")
+    expect(page.locator(".toast")).to_contain_text("NOSUCHTHING is not listed here")
+    wait_live(page)
+    expect(page.locator("#symbol-name")).to_have_text("BTC/USDT")
 
 
 def test_keys_choose_side_and_type_and_stay_silent_in_fields(page: Page) -> None:
@@ -272,12 +280,16 @@ def test_axe_finds_nothing(open_page: OpenPage, server: Server, axe: str) -> Non
     wait_live(page)
     page.wait_for_selector("#dock-open tbody tr")
     page.evaluate(axe)
-    for width, scheme in ((1440, "dark"), (1440, "light"), (390, "light"), (390, "dark")):
+    for width, scheme, opener, dialog in (
+        (1440, "dark", "#account-open", "#account"),
+        (1440, "light", "#switcher-open", "#switcher"),
+        (390, "light", "#account-open", "#account"),
+        (390, "dark", "[data-open=sell]", "#sheet"),
+    ):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="light" if scheme == "light" else "dark")
         assert page.evaluate(AXE_RUN) == [], (width, scheme)
-        for opener, dialog in (("#account-open", "#account"), ("#switcher-open", "#switcher")):
-            page.click(opener)
-            page.wait_for_selector(f"{dialog}[open]")
-            assert page.evaluate(AXE_RUN) == [], (width, scheme, dialog)
-            page.keyboard.press("Escape")
+        page.click(opener)
+        page.wait_for_selector(f"{dialog}[open]")
+        assert page.evaluate(AXE_RUN) == [], (width, scheme, dialog)
+        page.keyboard.press("Escape")

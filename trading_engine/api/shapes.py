@@ -81,8 +81,8 @@ class Top(Schema):
     state = _state()
 
 
-def _levels() -> fields.List[list[str]]:
-    level: fields.List[str] = fields.List(
+def _levels() -> fields.List[Any]:
+    level: fields.List[Any] = fields.List(
         _amount(), validate=validate.Length(equal=2), metadata={"description": "Price, quantity."}
     )
     return fields.List(level, required=True, metadata={"description": "Best first."})

@@ -80,6 +80,8 @@ def open_stream(query: dict[str, Any]) -> Response:
     with `Last-Event-ID` the orders changed since then are sent again; `reset` says that too much was missed, and all
     must be fetched again. `goodbye` says that the server stops.
     """
+    if request.method != "GET":  # Flask adds HEAD to every GET
+        return Response(headers=list(HEADERS))
     runtime = current_runtime()
     symbols = query["symbols"].split(",") if query["symbols"] else list(runtime.config.symbols)
     for symbol in symbols:
@@ -192,6 +194,8 @@ class StreamNews:
         self._last_trades: dict[str, int] = {}
         self._prices: dict[str, Look] = {}
         self._portfolios: dict[int, Json] = {}
+        self._told: set[int] = set()
+        self._untold: set[int] = set()
         self._states: object = None
         self._prices_due = self._status_due = self._portfolios_due = self._touch_due = 0
 
@@ -230,10 +234,13 @@ class StreamNews:
             self._status_due = now_ns + STATUS_NS
             self._states = states
             news.append(_message(EVERYBODY, "status", self._runtime.health()))
-        if now_ns >= self._portfolios_due:
+        self._told.clear()
+        looks_at_marks = now_ns >= self._portfolios_due
+        if looks_at_marks:
             self._portfolios_due = now_ns + PORTFOLIO_NS
-            for account in _named("account:", topics):
-                news += self._portfolio(int(account), only_changed=True)
+        for account in map(int, _named("account:", topics)):
+            if account in self._untold or looks_at_marks:
+                news += self._portfolio(account)
         if WITHOUT_ACCOUNT in topics and self._account_is_there():
             news.append(Message(topic=WITHOUT_ACCOUNT, frame=GOODBYE, closes=True))
         return news
@@ -254,7 +261,9 @@ class StreamNews:
             for order in sorted(orders, key=lambda order: changed[order.id]):
                 answer = order_answer(self._runtime, order, self._fills(order, commit))
                 news.append(Message(topic=topic, frame=frame("order", msgspec.json.encode(answer), changed[order.id])))
-            news += self._portfolio(account, only_changed=False)
+            self._untold.add(account)
+            if account not in self._told:  # in a burst of commits, once a tick
+                news += self._portfolio(account)
         return news
 
     def _fills(self, order: Order, commit: Batch) -> Sequence[Fill]:
@@ -294,16 +303,18 @@ class StreamNews:
                 topic=EVERYBODY, frame=frame("prices", msgspec.json.encode(changed)), key="prices", parts=parts
             )
 
-    def _portfolio(self, account: int, *, only_changed: bool) -> Iterator[Message]:
+    def _portfolio(self, account: int) -> Iterator[Message]:
+        """Tell what an account is worth, unless nothing has changed since it was last told."""
+        self._untold.discard(account)
         view = self._runtime.accounts.get(account)
         if view is None:
             return
         answer = portfolio_answer(self._runtime, view)
         figures = {name: value for name, value in answer.items() if name != "as_of"}
-        if only_changed and self._portfolios.get(account) == figures:
-            return
-        self._portfolios[account] = figures
-        yield _message(f"account:{account}", "portfolio", answer)
+        if self._portfolios.get(account) != figures:
+            self._portfolios[account] = figures
+            self._told.add(account)
+            yield _message(f"account:{account}", "portfolio", answer)
 
     def _feed_states(self) -> object:
         """What makes a status urgent when it changes."""

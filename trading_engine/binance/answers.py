@@ -108,7 +108,15 @@ def decode_snapshot(body: bytes, limit: int | None = None) -> Snapshot:
 def decode_klines(body: bytes) -> tuple[Kline, ...]:
     """Return the answer of `klines`, in its order (oldest first)."""
     return tuple(
-        kline(row[0], row[6], (row[1], row[2], row[3], row[4]), row[5], row[7], row[8]) for row in decode(_KLINES, body)
+        kline(
+            opened_ms=row[0],
+            closes_ms=row[6],
+            prices=(row[1], row[2], row[3], row[4]),
+            volume=row[5],
+            quote_volume=row[7],
+            trades=row[8],
+        )
+        for row in decode(_KLINES, body)
     )
 
 
@@ -152,12 +160,13 @@ def decode_ticker_24h(body: bytes) -> Ticker24h:
 
 
 def decode_error(body: bytes) -> VenueFault:
-    """Return the body of a refusal, `{"code", "msg"}`; raise Malformed where a proxy answered with a page of its own."""
+    """Return the body of a refusal, `{"code", "msg"}`; raise Malformed where a proxy answered with its own page."""
     fault = decode(_FAULT, body)
     return VenueFault(code=fault.code, text=fault.msg)
 
 
 def kline(
+    *,
     opened_ms: int,
     closes_ms: int,
     prices: tuple[str, str, str, str],

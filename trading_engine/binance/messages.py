@@ -96,7 +96,7 @@ class Ticker24h:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kline:
-    """One candle of the venue; `close_time_ms` is its last millisecond. `first_trade_id` is known from the stream only."""
+    """One candle of the venue; `close_time_ms` is its last millisecond."""
 
     open_time_ms: int
     close_time_ms: int

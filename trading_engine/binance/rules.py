@@ -1,7 +1,7 @@
 """The venue's `exchangeInfo`: trading rules of every symbol, in the old spelling of the filters and the new.
 
-Source: the venue's REST documentation, "Exchange information" and "Filters". PERCENT_PRICE (one pair of multipliers) and
-PERCENT_PRICE_BY_SIDE, MIN_NOTIONAL (no maximum) and NOTIONAL are read alike; where a symbol has both, the newer binds.
+Source: the venue's REST documentation, "Exchange information" and "Filters". PERCENT_PRICE (one pair of multipliers)
+and PERCENT_PRICE_BY_SIDE, MIN_NOTIONAL (no maximum) and NOTIONAL are read alike; of two of a kind the newer binds.
 A symbol that cannot be read is left out and named in `unreadable`: one odd listing must not close the venue.
 Pure: no lock, no clock.
 """

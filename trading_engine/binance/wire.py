@@ -1,4 +1,4 @@
-"""Frames of the venue's streams: bytes in, one of `messages` out. And, under one name, all other decoders of this package.
+"""Frames of the venue's streams: bytes in, one of `messages` out. All other decoders are here by name too.
 
 Source: the venue's "WebSocket Streams" documentation and samples. A combined frame is recognised by the head of its
 stream name, so it is decoded once, straight into typed fields. Anything else than what is documented is `Malformed`.
@@ -157,12 +157,12 @@ class _Kline(msgspec.Struct, tag_field="e", tag="kline"):
             last_trade_id=body.last_trade_id,
             closed=body.closed,
             kline=kline(
-                body.open_time_ms,
-                body.close_time_ms,
-                (body.open, body.high, body.low, body.close),
-                body.volume,
-                body.quote_volume,
-                body.trades,
+                opened_ms=body.open_time_ms,
+                closes_ms=body.close_time_ms,
+                prices=(body.open, body.high, body.low, body.close),
+                volume=body.volume,
+                quote_volume=body.quote_volume,
+                trades=body.trades,
             ),
         )
 
@@ -209,10 +209,9 @@ _HEAD_BYTES: Final = 96
 
 def decode_frame(frame: bytes) -> Message:
     """Return the message in a text frame, combined (`{"stream","data"}`) or bare; raise Malformed for anything else."""
-    head = frame[:_HEAD_BYTES]
-    if not head.startswith(_COMBINED):
+    if not frame.startswith(_COMBINED):
         return _decode_other(frame)
-    if b"@bookTicker" in head:
+    if frame.find(b"@bookTicker", 0, _HEAD_BYTES) > 0:
         quote: Quote = decode(_QUOTE_FRAME, frame).data
         return quote
     try:

@@ -4,7 +4,7 @@ The clever idea: a diff goes into the near dictionary with one `dict.update` (it
 made them), and a dictionary keeps the order of insertion, so the prices that were not there before are exactly its last
 `len(after) - len(before)` keys. Only those are looked at: sorted in, or moved to the far levels. A near level of
 quantity zero stays as a tombstone, for it mostly comes back; tombstones are swept out when they outnumber the levels.
-The near levels of 400 symbols fit into a processor's cache, which is what makes a diff cheap.
+That the near ones are few keeps the work in the processor's cache.
 
 A level is a float until somebody looks at it: `bids` and `asks` put the exact pair of decimals in the float's place,
 where it stays until that level changes, so that a view converts only what has changed since the last one.
@@ -34,7 +34,9 @@ RawLevels = tuple[list[float], list[float | Level]]
 MAX_LEVELS: Final = 5_000
 """Levels kept a side, as many as the venue's largest snapshot (0.5 MB), and a quarter more before they are cut."""
 
-NEAR_LEVELS: Final = 500
+FAR_BOUND: Final = MAX_LEVELS + MAX_LEVELS // 4
+
+NEAR_LEVELS: Final = 1_000
 """Levels kept in order, as long as there are so many; between half and twice as many at times."""
 
 SPARE_TOMBSTONES: Final = 500
@@ -230,7 +232,7 @@ class _Side:
             self._sweep()
 
     def set_best(self, price: float, quantity: float) -> None:
-        """Remove what is better than `price`, and set it; a price of 0 empties the side, and then all of it is known."""
+        """Remove what is better than `price`, and set it; price 0 empties the side, and then all of it is known."""
         if not price:
             self._far.clear()
             self._remove_from(0)
@@ -302,29 +304,33 @@ class _Side:
         assert signed == sorted(set(signed)), "near prices are not in strict order"
         assert set(self._prices) == set(self._near), "near prices and levels differ"
         assert all(price >= self._reach for price in signed), "a far level among the near"
-        assert all(self._edge <= self._sign * price < self._reach for price in self._far), "a far level out of its range"
+        assert all(self._edge <= self._sign * price < self._reach for price in self._far), (
+            "a far level out of its range"
+        )
         assert all(self._far.values()), "a tombstone among the far"
         assert len(self._near) <= 4 * NEAR_LEVELS + SPARE_TOMBSTONES, "more near levels than the bound"
         assert len(self._far) <= 2 * MAX_LEVELS, "more far levels than the bound"
 
     def _admit(self, entered: Iterable[tuple[float, float | Level]]) -> None:
-        """Sort new prices in, or move them to the far; forget those beyond the edge, and removals of what was not here."""
-        prices, sign, key, reach = self._prices, self._sign, self._key, self._reach
-        scale = self._grids.prices.scale
+        """Sort new prices in, or move them to the far; forget what is beyond the edge, and removals of nothing."""
+        prices, near, far = self._prices, self._near, self._far
+        sign, key, edge, reach = self._sign, self._key, self._edge, self._reach
+        scale, decimal_step = self._grids.prices.scale, self._grids.prices.decimal_step
         for price, quantity in entered:
             signed = sign * price
-            if quantity and not signed < self._edge:  # "not <", so that NaN is kept, and refused
+            if quantity and not signed < edge:  # "not <", so that NaN is kept, and refused
                 # The usual price; anything else, NaN and infinity too, is for the grids to judge.
-                if not (0.0 < price < USUAL_PRICES and round(price * scale) / scale == price):
+                if not (decimal_step and 0.0 < price < USUAL_PRICES and round(price * scale) / scale == price):
                     self._grids.check_price(price)
                 if signed >= reach:
                     insort(prices, price, key=key)
                     continue
-                self._far[price] = quantity
-                self._crowded = len(self._far) > MAX_LEVELS + MAX_LEVELS // 4
+                far[price] = quantity
             elif signed < reach:
-                self._far.pop(price, None)
-            del self._near[price]
+                far.pop(price, None)
+            del near[price]
+        if len(far) > FAR_BOUND:
+            self._crowded = True
 
     def _remove_from(self, place: int) -> None:
         """Remove the near prices from `place` on."""

@@ -45,7 +45,7 @@ class Freshness:
             self._frame_ns = at_ns
 
     def depth_seen(self, at_ns: int, *, in_rhythm: bool) -> None:
-        """Note a depth message; `in_rhythm` when it is one diff after another, so that their distance tells something."""
+        """Note a depth message; `in_rhythm`: it is one diff after another, so that their distance tells something."""
         if in_rhythm and self._depth_ns is not None:
             self._intervals.append(at_ns - self._depth_ns)
         self._depth_ns = self._frame_ns = at_ns

@@ -40,7 +40,7 @@ class Grid:
     have: all 8 of the wire for a quantity, none beyond the tick for a price unless a snapshot proves it (`widen`).
     """
 
-    __slots__ = ("_odd_step", "admitted", "decimals", "limit", "name", "scale", "step", "unit")
+    __slots__ = ("admitted", "decimal_step", "decimals", "limit", "name", "scale", "step", "unit")
 
     def __init__(self, name: str, step: Decimal, decimals: int, *, admitted: int) -> None:
         """`name` goes into messages; a `step` of 0 allows every number with `decimals` decimals."""
@@ -52,14 +52,14 @@ class Grid:
         self.unit = Decimal(1).scaleb(-decimals)
         self.limit = 10.0 ** (EXACT_DIGITS - decimals)
         # A step of 0.05 needs the remainder looked at; a power of ten is settled by its decimals alone.
-        self._odd_step = step if step and step != self.unit else None
+        self.decimal_step = not step or step == self.unit
 
     def exact(self, number: float) -> Decimal:
         """Return `number` as the decimal it was read from; raise OffGrid where none of this grid's fits it."""
         whole = _whole(number, self.decimals)
         if whole is not None:
             exact = whole * self.unit
-            if self._odd_step is None or self.admitted > self.decimals or not exact % self._odd_step:
+            if self.decimal_step or self.admitted > self.decimals or not exact % self.step:
                 return exact
         for decimals in range(self.decimals + 1, self.admitted + 1):
             whole = _whole(number, decimals)
@@ -73,7 +73,7 @@ class Grid:
         try:
             whole = map(round, map(mul, numbers, repeat(scale)))
             if (
-                self._odd_step is None
+                self.decimal_step
                 and list(map(truediv, whole, repeat(scale))) == numbers
                 and min(numbers, default=0.0) >= 0.0
                 and max(numbers, default=0.0) < self.limit
@@ -151,8 +151,8 @@ class Grids:
 def _whole(number: float, decimals: int) -> int | None:
     """Return how many units of `decimals` decimals `number` is, None unless it is the float nearest to that decimal.
 
-    Written so that NaN, for which every comparison is false, gives None. Dividing a whole number by a power of ten rounds
-    correctly, so the quotient equals `number` exactly when that is the nearest float.
+    Written so that NaN, for which every comparison is false, gives None. Dividing a whole number by a power of ten
+    rounds correctly, so the quotient equals `number` exactly when that is the nearest float.
     """
     if not 0.0 <= number < 10.0 ** (EXACT_DIGITS - decimals):
         return None

@@ -39,8 +39,8 @@ CROSSED_NS: Final = 500_000_000
 """A book crossed or locked for longer than this is wrong, not in passing."""
 
 CHECKED_LEVELS: Final = 16
-"""A side of a diff up to this size has every quantity checked; for bigger ones it would cost too much. The book checks all
-prices that enter and a view all it shows; and the wire decoder refuses what is negative or infinite, at no cost."""
+"""A side of a diff up to this size has every quantity checked; for bigger ones it would cost too much. The book checks
+all prices that enter, a view all it shows; and the wire decoder refuses what is negative or infinite, at no cost."""
 
 QUICK_LEVELS: Final = 100
 """Views up to this many levels a side are made exact under the lock (20 levels: 10 us), longer ones outside it."""
@@ -241,7 +241,7 @@ class Market:
 
     @property
     def needs_resync(self) -> str | None:
-        """Why the book must be given up and synced anew (an impossible number, crossed for 0.5 s); None: it need not."""
+        """Why the book must be given up and synced anew: an impossible number, crossed for 0.5 s. None: it need not."""
         with self.lock:
             if not self._synced:
                 return None

@@ -23,7 +23,7 @@ class FeedState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticker:
-    """The venue's figures of the last 24 hours; `price_change_percent` in percent, `quote_volume` in the quote asset."""
+    """The venue's figures of the last 24 hours; `quote_volume` in the quote asset."""
 
     price_change_percent: Decimal
     open_price: Decimal

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import psycopg
 from sqlalchemy import (
@@ -45,9 +45,11 @@ from trading_engine.store.writer import (
     open_sqlite,
 )
 
+Answer = TypeVar("Answer")
+
 MIGRATIONS = Path(__file__).parent / "migrations"
 
-READERS_KEPT, READERS_MOST = 8, 48
+READERS_KEPT, READERS_MOST = 16, 48
 """Read connections kept open, and at most at once; a further question waits up to 5 s for one."""
 
 
@@ -135,7 +137,10 @@ class Store:
 
     def load(self, now_ms: int, venue: str | None = None) -> EngineState:
         """Read what the engine's memory is made of, for one venue (None: all). Raise StoreUnusable if damaged."""
-        with _unavailable(), self._readers.connect() as connection:
+        return self.once_more(lambda: self._load(now_ms, venue))
+
+    def _load(self, now_ms: int, venue: str | None) -> EngineState:
+        with self.reading() as connection:
             # One snapshot for all the questions.
             if self.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
@@ -151,6 +156,16 @@ class Store:
         """Lend a read-only connection; each statement sees the last commit."""
         with _unavailable(), self._readers.connect() as connection:
             yield connection
+
+    def once_more(self, read: Callable[[], Answer]) -> Answer:
+        """Read; where only kept connections were too old (the server was restarted), read again on a new one."""
+        try:
+            return read()
+        except StoreUnavailable as error:
+            if not error.stale:
+                raise
+        self._readers.dispose()
+        return read()
 
     def ask(self, sql: str, values: Sequence[Value]) -> tuple[Any, ...] | None:
         """Return the first row of the answer, by the driver alone: for a question asked with every order."""

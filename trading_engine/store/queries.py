@@ -78,7 +78,7 @@ class Queries:
 
         Asked with every order that comes in, and mostly there is none: so the driver is asked directly.
         """
-        found = _once_more(lambda: self._store.ask(self._seen, (account_id, epoch, client_order_id)))
+        found = self._answer(lambda: self._store.ask(self._seen, (account_id, epoch, client_order_id)))
         return self.order(account_id, found[0]) if found else None
 
     def orders(
@@ -178,20 +178,13 @@ class Queries:
             with self._store.reading() as connection:
                 return list(connection.execute(asked, values).all())
 
-        return _once_more(ask)
+        return self._answer(ask)
 
-
-def _once_more(ask: Callable[[], Answer]) -> Answer:
-    """Ask; where only the connection was too old (the server was restarted), ask again on a new one."""
-    try:
+    def _answer(self, ask: Callable[[], Answer]) -> Answer:
         try:
-            return ask()
+            return self._store.once_more(ask)
         except StoreUnavailable as error:
-            if not error.stale:
-                raise
-            return ask()
-    except StoreUnavailable as error:
-        raise Refused("not_committed", f"the database cannot be read: {error}") from error
+            raise Refused("not_committed", f"the database cannot be read: {error}") from error
 
 
 def _page(
