@@ -164,7 +164,8 @@ class Broadcaster:
         """Announce a commit; called by the journal's thread in commit order, costs an append."""
         with self._lock:
             self._inbox.append(commit)
-        self._wake()
+        if self._streams:
+            self._wake()
 
     def adopt(self, sock: socket.socket, head: bytes, subscription: Subscription) -> None:
         """Take a connected socket over and write `head`, the opening frames and then all news to it.

@@ -199,7 +199,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self.set_accept_enabled(self.alive and len(self._connections) < self.worker_connections)
 
     def accept(self, listener: socket.socket) -> None:
-        """Take what waits at the door; when the house is full, the connection that is idle longest makes room."""
+        """Take what waits at the door; when the house is full, the oldest idle connection makes room."""
         server = listener.getsockname()
         for _ in range(ACCEPTS_AT_ONCE):
             try:
@@ -221,7 +221,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 return
 
     def _make_room(self) -> None:
-        idle = next((one for one in self._connections if not one.busy and not one.inbox), None)
+        idle = next((one for one in self._connections if not (one.busy or one.inbox or one.answer)), None)
         if idle is not None:
             self._forget(idle)
         else:

@@ -81,6 +81,7 @@ def scene(simulator: Simulator, **settings: Any) -> Iterator[Scene]:
 def test_three_symbols_are_live_and_true_within_three_seconds(simulator: Simulator) -> None:
     with scene(simulator) as now:
         now.all_recover()
+        wait_until(lambda: now.truth.check() > 20, 20)
         assert now.feed.status.gaps == 0
         assert now.feed.status.connected
         for market in now.markets:

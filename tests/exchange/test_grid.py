@@ -93,6 +93,9 @@ def test_a_snapshot_proves_prices_between_the_ticks() -> None:
         grid.exact(100.12345)
     with pytest.raises(OffGrid):
         grid.widen([1e-9])
+    odd = price_grid("0.05")
+    odd.widen([0.15, 0.97])
+    assert odd.exact(0.97) == D("0.97")
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**8), st.integers(1, 10**10)), max_size=30))

@@ -23,7 +23,6 @@ class Venue:
     """One running simulator."""
 
     def __init__(self, *options: str, command: list[str] | None = None) -> None:
-        started = time.monotonic()
         self.process = subprocess.Popen(
             command or [sys.executable, "-m", "trading_engine.simulator", *options],
             cwd=ROOT,
@@ -33,7 +32,6 @@ class Venue:
         )
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
-        self.started_s = time.monotonic() - started
         addresses = json.loads(self.line)
         self.rest_url: str = addresses["rest_url"]
         self.ws_url: str = addresses["ws_url"]

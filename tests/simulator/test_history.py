@@ -211,6 +211,15 @@ def test_a_restart_goes_on_from_the_state(seed: int, pause_ms: int, clean: bool)
     assert max(jumps) < 0.004
 
 
+def test_time_never_goes_back_even_when_the_wall_clock_has() -> None:
+    first = opened()
+    first.advance(AFTERNOON_MS + 50_000)
+    second = Exchange(seed="1", now_ms=AFTERNOON_MS, symbols=("BTCUSDT",), state=first.export(clean=True))
+    assert second.now_ms == first.now_ms
+    second.advance(second.now_ms + 2_000)
+    assert all(a.end_ms == b.open_ms for a, b in pairwise(candles_of(second, "1m", 10)))
+
+
 def test_a_long_stop_becomes_history_and_the_price_stays() -> None:
     exchange = opened()
     (market,) = exchange.markets.values()

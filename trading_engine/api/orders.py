@@ -33,6 +33,7 @@ class IdConverter(IntegerConverter):
 CLIENT_ORDER_ID_BYTES = 16
 """Random bytes of an id we make up: 22 characters of URL-safe base64."""
 
+_BUILT_TYPES = frozenset(kind.value for kind in OrderType)
 Row = TypeVar("Row", Order, Fill)
 
 _CURSOR = re.compile(rb"(orders|fills):([1-9][0-9]{0,18})", re.ASCII)
@@ -152,7 +153,7 @@ def command_of(body: dict[str, Any], account: int) -> PlaceOrder:
         if body[field] is not None:
             raise Refused("not_supported", f"{field}: conditional orders are not available yet", field)
     name = body["type"] or ("market" if body["price"] is None else "limit")
-    if name not in tuple(OrderType):
+    if name not in _BUILT_TYPES:
         raise Refused("not_supported", f"type: {name} orders are not available yet", "type")
     errors = _misfits(name, body)
     if errors:

@@ -221,9 +221,9 @@ class Connection:
                 self._pong_due = payload  # only the latest needs an answer (RFC 6455, 5.5.3)
             elif opcode == frames.CLOSE:
                 raise ConnectionLost(f"closed by the venue: {frames.close_reason(payload)}")
-        # A short read has emptied a plain socket. TLS hands out a record at a time and may hold the next one decrypted,
-        # where no selector sees it: there only "would block" means empty.
-        return len(chunk) == _READ_BYTES or isinstance(self.sock, ssl.SSLSocket)
+        # A short read has emptied the socket, or ended at a TLS record: what follows is still in the kernel, where the
+        # selector sees it, because a record (16 kB at most) is always read whole.
+        return len(chunk) == _READ_BYTES
 
     def _note_cut(self, *, completed: bool) -> None:
         """Remember since when a message has been incomplete."""

@@ -87,12 +87,16 @@ class Grid:
     def widen(self, numbers: Iterable[float]) -> None:
         """Admit as many decimals as `numbers`, all from one snapshot, need; raise OffGrid where 8 do not suffice."""
         for number in numbers:
-            if _whole(number, self.admitted) is None:
-                self.admitted = next(
-                    (more for more in range(self.admitted + 1, WIRE_DECIMALS + 1) if _whole(number, more) is not None),
-                    self.admitted,
-                )
-                self.exact(number)
+            whole = _whole(number, self.decimals)
+            if whole is None or not (self.decimal_step or not whole * self.unit % self.step):
+                self.admitted = max(self.admitted, self._decimals_between(number))
+
+    def _decimals_between(self, number: float) -> int:
+        """Return the decimals of a number between the steps, at least one more than the steps have."""
+        for decimals in range(self.decimals + 1, WIRE_DECIMALS + 1):
+            if _whole(number, decimals) is not None:
+                return decimals
+        raise OffGrid(f"{self.name} {number!r} is not on the grid of {self.step}")
 
 
 class Grids:

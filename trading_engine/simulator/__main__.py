@@ -62,7 +62,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     gc.freeze()  # the past and the listings stay; no collection needs to look at them
     with claimed:
-        asyncio.run(_serve(exchange, settings))
+        try:
+            asyncio.run(_serve(exchange, settings))
+        except OSError as error:
+            sys.stderr.write(f"simulator: {error}\n")
+            return 2
     return 0
 
 

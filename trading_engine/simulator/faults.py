@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+BAN_S = 120  # the shortest ban the venue gives
+
 _BODIES = {
-    418: '{"code":-1003,"msg":"Way too much request weight used; IP banned until %d. Please use WebSocket Streams for '
-    'live updates to avoid bans."}',
+    418: '{"code":-1003,"msg":"Way too much request weight used; IP banned until {until}. Please use WebSocket Streams '
+    'for live updates to avoid bans."}',
     429: '{"code":-1003,"msg":"Too much request weight used; current limit is 6000 request weight per 1 MINUTE. Please '
     'use WebSocket Streams for live updates to avoid polling the API."}',
     451: '{"code":0,"msg":"Service unavailable from a restricted location according to \'b. Eligibility\' in '
@@ -44,13 +46,13 @@ class StatusRule:
         """Whether the rule is meant for `path`."""
         return path.startswith(self.path[:-1]) if self.path.endswith("*") else path == self.path
 
-    def text(self) -> str:
+    def text(self, now_ms: int) -> str:
         """Body of the answer."""
         if self.body is not None:
             return self.body
-        return _BODIES.get(
-            self.status, '{"code":-1000,"msg":"An unknown error occurred while processing the request."}'
-        )
+        usual = '{"code":-1000,"msg":"An unknown error occurred while processing the request."}'
+        until_ms = now_ms + 1_000 * (BAN_S if self.retry_after is None else self.retry_after)
+        return _BODIES.get(self.status, usual).replace("{until}", str(until_ms))
 
 
 @dataclass(slots=True, kw_only=True)

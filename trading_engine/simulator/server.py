@@ -126,19 +126,27 @@ class Server:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     async def run(self, announce: Callable[[str, int], None]) -> None:
-        """Listen, announce the address, trade until `stop`, save."""
+        """Listen, announce the address, trade until `stop`, save.
+
+        Raises:
+            OSError: when the port or the state file cannot be had.
+        """
         self._save_now(clean=False)
         await self._listen()
         announce(*self._address)
-        beat = asyncio.create_task(self._beat())
         try:
-            while not self._stopped.is_set():
-                self.hub.publish(self.exchange.advance(self.now_ms()))
-                pause = STEP_S if self.hub.is_busy else IDLE_STEP_S
-                await asyncio.sleep(pause)
+            async with asyncio.TaskGroup() as tasks:
+                loops = [tasks.create_task(self._trade()), tasks.create_task(self._beat())]
+                await self._stopped.wait()
+                for task in loops:
+                    task.cancel()
         finally:
-            beat.cancel()
             await self._end()
+
+    async def _trade(self) -> None:
+        while True:
+            self.hub.publish(self.exchange.advance(self.now_ms()))
+            await asyncio.sleep(STEP_S if self.hub.is_busy else IDLE_STEP_S)
 
     def stop(self) -> None:
         """End soon; safe to call twice."""
@@ -163,8 +171,7 @@ class Server:
                 peer.hang_up()
         if self._saving is not None:
             await self._saving
-        self._save_now(clean=True)
-        await asyncio.sleep(0)
+        self._save_now(clean=self._stopped.is_set())
 
     async def _beat(self) -> None:
         while True:
@@ -350,7 +357,7 @@ class Server:
         if rule is None:
             return None
         headers = {} if rule.retry_after is None else {"Retry-After": str(rule.retry_after)}
-        return Answer(status=rule.status, body=rule.text(), headers=headers)
+        return Answer(status=rule.status, body=rule.text(self.now_ms()), headers=headers)
 
     def _answer_control(self, request: Request, peer: Peer) -> Answer:
         if not (peer.remote_host.startswith("127.") or peer.remote_host in ("::1", "::ffff:127.0.0.1")):
@@ -379,7 +386,7 @@ class Server:
                 "time_ms": self.now_ms(),
                 "method": request.method,
                 "path": request.path,
-                "parameters": request.parameters,
+                "parameters": {name[:40]: value[:200] for name, value in list(request.parameters.items())[:10]},
                 "status": status,
             }
         )

@@ -195,7 +195,7 @@ class Peer(asyncio.Protocol):
         self.write(frame(payload, opcode))
 
     def close(self, code: int, reason: str) -> None:
-        """Say goodbye with a close frame and wait for the other end's."""
+        """Say goodbye with a close frame and hang up."""
         if self._websocket is not None and self._websocket.state is OPEN:
             self._websocket.send_close(code, reason)
             self._flush()

@@ -7,6 +7,7 @@ checks, is what stops a holder that has not yet noticed its loss. Used by one th
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable
@@ -111,7 +112,9 @@ class AdvisoryClaim:
         return True
 
     def release(self) -> None:
-        """Close the connection, and with it the lock."""
+        """Unlock, so that the lock is free when this returns: the server notices a closed connection only later."""
         if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_KEY,))
             self._connection.close()
             self._connection = None
