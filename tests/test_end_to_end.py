@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -196,3 +197,13 @@ def test_orders_survive_a_worker_that_is_killed(venue: Venue, tmp_path: Path) ->
         wait_until(lambda: server.answers("/ready"), "gunicorn has started another worker")
         assert server.get(f"{ORDERS}/{resting['id']}").json["status"] == "new"
         assert server.delete(f"{ORDERS}/{resting['id']}").json["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("end", (b"0\r\nBad Header: a\r\n\r\n", b"0\r\nX: \x00\r\n\r\n"))
+def test_a_body_in_broken_chunks_is_the_clients_fault(server: Server, end: bytes) -> None:
+    head = b"POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as sock:
+        sock.sendall(head + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\n{}\r\n" + end)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 "), answer
+    assert b'"code":"bad_request"' in answer

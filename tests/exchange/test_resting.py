@@ -129,6 +129,27 @@ def test_a_touching_quote_fills_nothing() -> None:
     assert exchange.tell(market.quote(asks="99x12"), market.quote(bids="101x5", asks="105x1")) == []
 
 
+def test_size_shown_before_a_restart_is_not_given_again_after_it() -> None:
+    exchange = exchange_with()
+    order = exchange.buy("30", "99").order
+    market = exchange.markets["BTCUSDT"]
+    assert filled(exchange.tell(market.quote(asks="98x12 98.5x3"))) == ["12@99 maker", "3@99 maker"]
+    exchange.engine.load(exchange.engine.state())
+    assert exchange.tell(market.quote(asks="98x12 98.5x3")) == []
+    assert filled(exchange.tell(market.quote(asks="98x14 98.5x3"))) == ["2@99 maker"]
+    assert exchange.now(order.id).filled_quantity == 17
+
+
+def test_after_a_restart_quotes_that_came_since_are_given() -> None:
+    exchange = exchange_with()
+    exchange.buy("30", "99")
+    market = exchange.markets["BTCUSDT"]
+    exchange.tell(market.quote(asks="98x12"))
+    exchange.engine.load(exchange.engine.state())
+    assert exchange.tell(market.quote(asks="100x5")) == []
+    assert filled(exchange.tell(market.quote(asks="98x12"))) == ["12@99 maker"]
+
+
 def test_size_that_left_and_came_back_is_new() -> None:
     exchange = exchange_with()
     exchange.buy("30", "99")

@@ -130,11 +130,28 @@ def _check_media_type() -> None:
         raise Problem("unsupported_media_type", "JSON is UTF-8; there is no other charset.")
 
 
-def _load(schema: Schema, values: dict[str, Any]) -> dict[str, Any]:
-    try:
-        loaded: dict[str, Any] = schema.load(values)
-    except ValidationError as error:
-        raise invalid(error.messages_dict) from None
+def _load(schema: Schema, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Check values by a schema's fields, all at once.
+
+    Does what `Schema.load` does, less the hooks and options that none of our schemas has: they cost two thirds of its
+    time, on the way of every order.
+    """
+    loaded = {name: field.load_default for name, field in schema.load_fields.items() if not field.required}
+    errors = {}
+    for name, value in values.items():
+        field = schema.load_fields.get(name)
+        if field is None:
+            errors[name] = ["is not known here"]
+            continue
+        try:
+            loaded[name] = field.deserialize(value, name, values)
+        except ValidationError as error:
+            errors[name] = [str(message) for message in error.messages]
+    for name, field in schema.load_fields.items():
+        if field.required and name not in values:
+            errors[name] = ["is required"]
+    if errors:
+        raise invalid(errors)
     return loaded
 
 

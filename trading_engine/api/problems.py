@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 import msgspec
 from flask import Flask, Response
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from trading_engine.exchange.messages import REFUSALS, Refusal, Refused
@@ -123,6 +124,10 @@ def install(app: Flask) -> None:
     app.register_error_handler(Problem, respond)
     app.register_error_handler(Refused, lambda refused: respond(of_refusal(refused)))
     app.register_error_handler(HTTPException, _of_framework)
+    # A body sent in chunks is taken apart only while a view reads it.
+    app.register_error_handler(
+        ParseException, lambda error: respond(Problem("bad_request", f"The body is cut wrongly: {error}."))
+    )
     app.register_error_handler(Exception, _of_our_fault)
 
 

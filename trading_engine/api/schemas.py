@@ -130,7 +130,7 @@ class CandlesQuery(Schema):
     )
     limit = _rows(500)
     before = Whole(
-        0, 10**14, load_default=None, metadata={"description": "Only candles that opened before this time, in ms."}
+        1, 10**14, load_default=None, metadata={"description": "Only candles that opened before this time, in ms."}
     )
 
 

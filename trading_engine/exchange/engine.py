@@ -41,7 +41,7 @@ from trading_engine.exchange.messages import (
     Refused,
     ResetAccount,
 )
-from trading_engine.exchange.orders import Order
+from trading_engine.exchange.orders import Order, TimeInForce
 from trading_engine.exchange.placing import Standing, emit_order, plan_order
 from trading_engine.exchange.portfolio import MarketSource
 from trading_engine.exchange.resting import ANY_CHANGE, OpenOrders, Shelf
@@ -179,8 +179,8 @@ class Engine:
                 return
             if not touches(shelf, change):
                 # No quote is through any limit any more, so nothing of what was given is still shown.
-                shelf.buys.given.clear()
-                shelf.sells.given.clear()
+                shelf.buys.remember({})
+                shelf.sells.remember({})
                 return
             self._meet(shelf, change)
 
@@ -231,6 +231,10 @@ class Engine:
         for order in sorted(state.orders, key=lambda order: order.updated_ms):
             self._place_in_memory(order, after=None if order.market_seq is None else ANY_CHANGE)
             self._time_ms = max(self._time_ms, order.updated_ms)
+        for order in state.orders:
+            shelf = self._open.shelves.get(order.symbol)
+            if shelf is not None and order.filled_quantity and order.time_in_force is TimeInForce.GTC and order.price:
+                shelf.ladder(order.side).filled_before(order.account_id, order.filled_quantity)
         self.watched = frozenset(self._open.shelves)
 
     def _must_run(self) -> None:
@@ -358,7 +362,7 @@ class Engine:
                 self._unstored_changes += 1
                 return
             for side, given in meeting.given.items():
-                shelf.ladder(side).given = given
+                shelf.ladder(side).remember(given)
             for order, parts in meeting.took:
                 self._took(order, parts)
 

@@ -63,7 +63,7 @@ def meet(
     for ladder in (shelf.buys, shelf.sells):
         view, levels = _levels_through(market, view, ladder)
         orders = [draft.order(order_id) for order_id in ladder.through(levels[0][0])] if levels else []
-        executions, given[ladder.side] = meet_quotes(orders, levels, view.update_id, ladder.given)
+        executions, given[ladder.side] = meet_quotes(orders, levels, view.update_id, ladder.given_at(levels))
         for order_id, execution in executions:
             execute(draft, order_id, execution, terms)
     return Meeting(given=given, took=tuple(took))

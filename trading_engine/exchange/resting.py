@@ -8,7 +8,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from trading_engine.exchange.fills import Part, is_through, limit_of
+from trading_engine.exchange.fills import Levels, Part, is_through, limit_of
 from trading_engine.exchange.money import ZERO
 from trading_engine.exchange.orders import Order, Side
 
@@ -19,13 +19,14 @@ ANY_CHANGE = -1
 class Ladder:
     """The resting orders of one side of a symbol, best price first, then age."""
 
-    __slots__ = ("_after", "_keys", "given", "side")
+    __slots__ = ("_after", "_keys", "_unplaced", "given", "side")
 
     def __init__(self, side: Side) -> None:
         self.side = side
         self._keys: list[tuple[Decimal, int]] = []
         self._after: dict[int, int] = {}
         self.given: dict[int, dict[Decimal, Decimal]] = {}
+        self._unplaced: dict[int, Decimal] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -77,6 +78,32 @@ class Ladder:
             if self.touched_by(part.price):
                 had = self.given.setdefault(account_id, {})
                 had[part.price] = min(part.shown, had.get(part.price, ZERO) + part.quantity)
+
+    def filled_before(self, account_id: int, quantity: Decimal) -> None:
+        """Note what the account's orders got before memory was loaded: at which levels, and how much is still shown?
+
+        Nobody knows, so the first quotes through a limit are taken to have given it: too little rather than twice.
+        """
+        self._unplaced[account_id] = self._unplaced.get(account_id, ZERO) + quantity
+
+    def given_at(self, levels: Levels) -> dict[int, dict[Decimal, Decimal]]:
+        """Return what each account was given, with what was given before the load laid over `levels`, best first."""
+        if not self._unplaced:
+            return self.given
+        given = {account_id: dict(had) for account_id, had in self.given.items()}
+        for account_id, quantity_before in self._unplaced.items():
+            left = quantity_before
+            had = given.setdefault(account_id, {})
+            for price, shown in levels:
+                quantity = max(ZERO, min(left, shown - had.get(price, ZERO)))
+                had[price] = had.get(price, ZERO) + quantity
+                left -= quantity
+        return given
+
+    def remember(self, given: dict[int, dict[Decimal, Decimal]]) -> None:
+        """Set what the levels shown now have given; what lay before the load is in it, or shown no more."""
+        self.given = given
+        self._unplaced.clear()
 
     def ids(self) -> list[int]:
         """Return the ids in the ladder's order, for checks."""
