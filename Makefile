@@ -2,8 +2,8 @@
 # The environment (.venv, page libraries, Chromium) is tools/bootstrap.sh's work and nobody else's.
 
 PYTHON := .venv/bin/python
-# bench/ and tools/ are checked as strictly as the product.
-SOURCES := trading_engine tests bench tools wsgi.py
+# Two processes, each with whole files of tests: a server that a file's tests share is started once.
+PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile
 
 .PHONY: help run dev test check lint format bench screenshots lock clean
 
@@ -20,16 +20,16 @@ dev: ## the same on the simulated market, reloading when a file changes
 
 test: ## install what the tests need and run them all
 	@tools/bootstrap.sh test
-	@$(PYTHON) -m pytest -n 2
+	@$(PYTEST)
 
 check: lint ## lint, types, import contract and the unit tests: before every commit
-	@$(PYTHON) -m pytest -n 2 -q -m "not browser and not slow"
+	@$(PYTEST) -q -m "not browser and not slow"
 
 lint: ## formatting, lint, types, import contract
 	@tools/bootstrap.sh test
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m ruff check --quiet .
-	@$(PYTHON) -m mypy $(SOURCES)
+	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports
 
 format: ## format the code and sort its imports

@@ -133,8 +133,8 @@ def test_failed_commits_are_refused_and_the_service_resumes_by_itself(run: Calla
     disk.full.set()
     outcomes = together(*(lambda: refused(lambda: order(runtime)) for _ in range(4)))
     assert set(outcomes) == {"not_committed"}
-    wait_for("health to fail", lambda: runtime.health()["status"] == "failing")
-    assert "disk is full" in runtime.health()["engine"]["reason"]
+    wait_for("health to say why", lambda: "disk is full" in (runtime.health()["engine"]["reason"] or ""))
+    assert runtime.health()["status"] == "failing"
     assert refused(lambda: order(runtime)) == "not_committed"
     assert runtime.accounts.get(account_of(runtime)) == before
     disk.full.clear()
@@ -356,14 +356,10 @@ def test_a_dead_journal_ends_the_process(run: Callable[..., Runtime]) -> None:
 def test_a_lost_claim_is_stood_by_and_taken_again(run: Callable[..., Runtime], tmp_path: Path) -> None:
     runtime = live(run())
     order(runtime)
-    seen: list[str] = []
-    (tmp_path / "paper-exchange.db.lock").unlink()
-
-    def look() -> bool:
-        seen.append(runtime.role)
-        return seen[-1] == "active" and "standby" in seen
-
-    wait_for("it to stand by and come back", look)
+    lock_file = tmp_path / "paper-exchange.db.lock"
+    lock_file.unlink()
+    # Standing by may be over in a blink; a new lock file says that the claim was missed and made again.
+    wait_for("it to come back", lambda: lock_file.exists() and runtime.role == "active")
     assert order(runtime).created
 
 

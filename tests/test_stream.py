@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -64,7 +65,8 @@ def test_the_market_comes_as_it_moves(server: Server) -> None:
     assert {book["symbol"] for book in seen["book"]} == {"BTCUSDT"}
     assert 5 <= len(seen["book"]) <= 35
     ids = [book["update_id"] for book in seen["book"]]
-    assert ids == sorted(set(ids))
+    assert ids == sorted(ids)
+    assert all(one != other for one, other in itertools.pairwise(seen["book"]))
     assert 2 <= len(seen["prices"]) <= 14
     assert 2 <= len(seen["status"]) <= 6
     trades = [trade for message in seen["trades"] for trade in message["trades"]]

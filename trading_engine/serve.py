@@ -17,9 +17,9 @@ from trading_engine.config import Config
 from trading_engine.runtime import Runtime
 from trading_engine.telemetry import configure_logging
 
-THREADS = 32
-"""Requests answered at once. They never wait for a client (see `worker`), only for a commit or the venue. The more
-of them, the more orders share a commit, and the more switches between threads each order costs."""
+THREADS = 64
+"""Requests answered at once, and so the orders that may share a commit: on a disk that takes milliseconds to sync, that
+decides how many orders a second there are. They never wait for a client (see `worker`)."""
 
 CONNECTIONS = 4_000
 """Connections at once, streams not counted; beyond, the oldest idle one makes room."""

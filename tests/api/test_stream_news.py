@@ -68,6 +68,12 @@ def test_news_is_only_what_changed(listener: Listener) -> None:
     assert (name, book["bids"][0]) == ("book", ["99.50", "1.00000"])
 
 
+def test_a_print_is_no_news_of_the_book(listener: Listener) -> None:
+    listener.tick()
+    listener.floor.print_("100", "1", buyer_is_maker=False)
+    assert [name for name, _ in listener.tick()] == ["trades"]
+
+
 def test_prices_come_four_times_a_second_at_most_and_only_those_that_changed(listener: Listener) -> None:
     listener.tick()
     listener.floor.quote([(99.5, 1.0)], [], "ETHUSDT")

@@ -24,7 +24,6 @@ from trading_engine.api.orders import order_answer, stored_answers
 from trading_engine.api.problems import Problem
 from trading_engine.api.schemas import LARGEST_ID, StreamQuery
 from trading_engine.broadcast import GOODBYE, RESET, Commit, Message, Subscription, TooManyStreams, frame
-from trading_engine.exchange.market import FeedState, MarketView
 from trading_engine.exchange.messages import (
     AccountOpened,
     AccountReset,
@@ -62,8 +61,6 @@ HEADERS = (
 )
 RETRY = b"retry: 1000\n\n"
 """How long a browser waits before it connects again, in ms."""
-
-Look = tuple[int, FeedState]
 
 EVERYBODY = "everybody"
 WITHOUT_ACCOUNT = "without-account"
@@ -190,9 +187,9 @@ class StreamNews:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._books: dict[str, Look] = {}
+        self._books: dict[str, object] = {}
         self._last_trades: dict[str, int] = {}
-        self._prices: dict[str, Look] = {}
+        self._prices: dict[str, object] = {}
         self._portfolios: dict[int, Json] = {}
         self._told: set[int] = set()
         self._untold: set[int] = set()
@@ -278,8 +275,9 @@ class StreamNews:
         if market is None:
             return
         view = market.view(LEVELS)
-        if self._books.get(symbol) != _look(view):
-            self._books[symbol] = _look(view)
+        shown = (view.update_id, view.state, view.bids, view.asks)
+        if self._books.get(symbol) != shown:
+            self._books[symbol] = shown
             yield _message(f"symbol:{symbol}", "book", book_json(view))
         newest = view.last_trade.id if view.last_trade is not None else 0
         last = self._last_trades.setdefault(symbol, newest)
@@ -292,8 +290,9 @@ class StreamNews:
         changed: dict[str, Json] = {}
         for symbol, market in sorted(self._runtime.markets.items()):
             view = market.view(1)
-            if self._prices.get(symbol) != _look(view):
-                self._prices[symbol] = _look(view)
+            shown = (view.seq, view.state)  # a market goes stale without a message
+            if self._prices.get(symbol) != shown:
+                self._prices[symbol] = shown
                 changed[symbol] = price_json(view)
         if changed:
             parts = tuple(
@@ -326,11 +325,6 @@ class StreamNews:
     def _account_is_there(self) -> bool:
         account = self._runtime.account_id
         return account is not None and self._runtime.accounts.get(account) is not None
-
-
-def _look(view: MarketView) -> Look:
-    """What of a view tells whether it was shown already: staleness changes without a message."""
-    return (view.seq, view.state)
 
 
 def _message(topic: str, event: str, body: Json) -> Message:
