@@ -30,6 +30,8 @@ from trading_engine.store.writer import SqliteWriter
 ROOT = Path(__file__).resolve().parents[1]
 D = Decimal
 
+pytestmark = pytest.mark.slow
+
 
 def wait_for(what: str, look: Callable[[], Any], within_s: float = 20.0) -> Any:
     deadline = time.monotonic() + within_s
@@ -413,7 +415,6 @@ def test_the_database_command_brings_the_tables_up_to_date(tmp_path: Path) -> No
     connection.close()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", ((), ("--debug",)))
 def test_flasks_own_server_runs_one_engine(tmp_path: Path, options: tuple[str, ...]) -> None:
     port = closed_port()

@@ -29,6 +29,8 @@ US_2021 = "binance_us_20211012_4sym"
 ALL = (SPOT_2024, SPOT_2021, US_2021)
 LIMIT = 1000
 
+pytestmark = pytest.mark.slow
+
 
 def rules_of(name: str) -> Symbol:
     """Rules that allow every number with the wire's 8 decimals: this is about the book, not about the filters."""
