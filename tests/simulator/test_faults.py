@@ -391,6 +391,8 @@ def test_filters_change_exchange_info_and_the_grid(venue: Venue) -> None:
 
 @pytest.mark.parametrize("percent", (3.0, -2.5))
 def test_walk_moves_the_price_past_a_snapshots_edge(venue: Venue, percent: float) -> None:
+    # Paused, so that quote and last price are of one moment: after such a sweep the thinned book swings.
+    venue.control("pause", symbol="BTCUSDT")
     before = venue.get("/api/v3/depth", symbol="BTCUSDT", limit=1_000)
     venue.control("walk", symbol="BTCUSDT", percent=percent)
     after = Decimal(venue.get("/api/v3/ticker/bookTicker", symbol="BTCUSDT")["bidPrice"])
