@@ -73,6 +73,8 @@ class VenueLink:
         self.feed: Feed | None = None
         self.trouble: str | None = None
         """Why there is no feed yet, or what of the settings the venue does not list."""
+        self.unvalued: tuple[str, ...] = ()
+        """Assets of STARTING_BALANCE that nothing on the venue's whole list values."""
         self._client: VenueClient | None = None
         self._charts: CandleHistory | None = None
         self._listed = False  # whether the venue itself has given its whole list since the start
@@ -220,6 +222,8 @@ class VenueLink:
         """Take over the venue's rules and follow what must be followed."""
         for name, reason in info.unreadable:
             log.warning("symbol left out", symbol=name, reason=reason)
+        if info.unknown_filters:
+            log.warning("filters that are not enforced here", kinds=info.unknown_filters)
         self._following.learn(info.symbols, complete=complete)
         if self.venue is not None and info.simulated != self.venue.simulated:
             self.venue = replace(self.venue, simulated=info.simulated)
@@ -227,6 +231,11 @@ class VenueLink:
         self._following.add_needed()
         if complete:
             self.trouble = f"{self._name()} does not list {', '.join(missing)} (SYMBOLS)" if missing else None
+            self.unvalued = tuple(
+                asset
+                for asset in self._config.starting_balance
+                if asset != REPORTING_ASSET and self._following.valuation(asset) is None
+            )
 
     def _listing(self, client: VenueClient) -> Listing:
         return Listing(client, venue=self._name(), folder=self._config.data_dir)

@@ -83,6 +83,12 @@ def plain(value: Decimal) -> str:
     return format(value or abs(value), "f")
 
 
+def short(value: Decimal) -> str:
+    """Return fixed-point text as people write it, without zeros at its end. Raises ValueError as `plain` does."""
+    text = plain(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def decimals_of(step: Decimal) -> int:
     """Return how many decimals a step needs: 0.01000000 gives 2, 10 gives 0. Raises ValueError for NaN and infinity."""
     exponent = step.normalize(_ROUNDING).as_tuple().exponent

@@ -1,5 +1,7 @@
 """The coins and symbols of the simulated venue, with the tick sizes, lot sizes and filters Binance Spot uses for them.
 
+Every symbol has the kinds of filters, the counts and the flags Binance Spot had in September 2026; its band around the
+average price is the wider one of the years before (0.2 to 5 times it), so that orders far from the market can be tried.
 Start prices are round figures of November 2026, only used when there is no earlier state to go on from.
 """
 
@@ -179,7 +181,7 @@ def filters(listing: Listing) -> list[Json]:
             "maxQty": text(parse(listing.max_quantity)),
             "stepSize": text(listing.step),
         },
-        {"filterType": "ICEBERG_PARTS", "limit": 10},
+        {"filterType": "ICEBERG_PARTS", "limit": 100},
         {
             "filterType": "MARKET_LOT_SIZE",
             "minQty": text(0),
