@@ -1,9 +1,7 @@
 """The running program, on the simulated market: it starts, trades, stands by, recovers, and stops."""
 
-import contextlib
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers import ROOT, free_port
 from tests.store.desk import together
 from trading_engine.binance import venues
 from trading_engine.binance.venues import Hosts
@@ -27,7 +26,6 @@ from trading_engine.simulator_child import SimulatorChild
 from trading_engine.store import StoreUnavailable
 from trading_engine.store.writer import SqliteWriter
 
-ROOT = Path(__file__).resolve().parents[1]
 D = Decimal
 
 pytestmark = pytest.mark.slow
@@ -88,7 +86,10 @@ def order(
         "client_order_id": f"order-{time.monotonic_ns()}",
         **more,
     }
-    return runtime.submit(PlaceOrder(**command))
+    placed, ticket = runtime.place(PlaceOrder(**command))
+    if ticket is not None:
+        ticket.wait()
+    return placed
 
 
 def refused(act: Callable[[], object]) -> str:
@@ -195,17 +196,10 @@ class Disk:
         self._fence()
 
 
-def closed_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 def test_without_any_exchange_auto_is_the_simulated_market_and_says_why(
     run: Callable[..., Runtime], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    port = closed_port()
+    port = free_port()
     hosts = Hosts(venue="binance", rest_urls=(f"http://127.0.0.1:{port}",), ws_urls=(f"ws://127.0.0.1:{port}",))
     monkeypatch.setattr(venues, "CANDIDATES", {"auto": (hosts,)})
     runtime = live(run(market="auto"))
@@ -216,7 +210,7 @@ def test_without_any_exchange_auto_is_the_simulated_market_and_says_why(
 
 
 def test_with_the_venue_down_the_account_is_there_and_cancels_work(run: Callable[..., Runtime]) -> None:
-    port = closed_port()
+    port = free_port()
     runtime = run(market_rest_url=f"http://127.0.0.1:{port}", market_ws_url=f"ws://127.0.0.1:{port}")
     wait_for("the account", lambda: runtime.role == "active")
     wait_for("the reason", lambda: runtime.health()["feed"]["reason"])
@@ -330,9 +324,20 @@ def test_a_starting_balance_waits_for_the_price_it_is_valued_at(run: Callable[..
 
 def test_an_asset_without_a_price_keeps_the_account_waiting_and_says_so(run: Callable[..., Runtime]) -> None:
     runtime = run(starting_balance={"NOSUCHCOIN": D(1)})
-    reason = wait_for("the reason", lambda: runtime.health()["engine"]["reason"])
-    assert "NOSUCHCOIN" in reason
+    wait_for("the whole list", lambda: "STARTING_BALANCE" in (runtime.health()["engine"]["reason"] or ""))
+    assert runtime.health()["engine"]["reason"] == (
+        "the account waits: simulated lists nothing that values NOSUCHCOIN in USDT (STARTING_BALANCE)"
+    )
     assert runtime.role == "starting"
+
+
+def test_a_symbol_that_the_venue_does_not_list_is_named_with_its_setting(run: Callable[..., Runtime]) -> None:
+    runtime = run(symbols=("BTCUSDT", "NOPEUSDT"))
+    wait_for("the others", lambda: runtime.health()["feed"]["symbols"]["BTCUSDT"]["state"] == "live")
+    wait_for("the reason", lambda: runtime.health()["feed"]["symbols"]["NOPEUSDT"]["reason"] != "not followed")
+    feed = runtime.health()["feed"]
+    assert (feed["state"], feed["reason"]) == ("down", "simulated does not list NOPEUSDT (SYMBOLS)")
+    assert runtime.role == "active"
 
 
 def test_a_fault_of_our_own_halts_and_ends_the_process(run: Callable[..., Runtime]) -> None:
@@ -413,41 +418,3 @@ def test_the_database_command_brings_the_tables_up_to_date(tmp_path: Path) -> No
     with sqlite3.connect(tmp_path / "paper-exchange.db") as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (0,)
     connection.close()
-
-
-@pytest.mark.parametrize("options", ((), ("--debug",)))
-def test_flasks_own_server_runs_one_engine(tmp_path: Path, options: tuple[str, ...]) -> None:
-    port = closed_port()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "DATA_DIR": str(tmp_path),
-        "MARKET": "simulated",
-    }
-    command = [sys.executable, "-m", "flask", "--app", "wsgi", "run", "--port", str(port), *options]
-    log = (tmp_path / "log").open("wb")
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-
-    def listens() -> bool:
-        assert process.poll() is None, (tmp_path / "log").read_text()
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        wait_for("the server", listens)
-        wait_for("the account", lambda: b'"role":"active"' in _get(port, "/health"))
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(10)
-        log.close()
-    assert (tmp_path / "log").read_text().count("account opened") == 1
-
-
-def _get(port: int, path: str) -> bytes:
-    """Return the whole answer, or nothing while there is none."""
-    answer = b""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-        while part := connection.recv(65536):
-            answer += part
-    return answer

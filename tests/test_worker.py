@@ -25,6 +25,7 @@ GET = b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n"
 HASTE = """
 from trading_engine import worker
 worker.FIRST_BYTE_S, worker.WHOLE_REQUEST_S, worker.STALLED_ANSWER_S = 1.0, 2.0, 1.0
+worker.PROMISE_S = 0.5
 """
 
 
@@ -107,6 +108,53 @@ def test_a_connection_is_kept_for_the_next_request(server: Server) -> None:
             sock.sendall(GET)
             status, headers, body = read_answer(sock)
             assert (status, headers["connection"], json.loads(body)["path"]) == (200, "keep-alive", "/x")
+
+
+def kept_back(what: str) -> bytes:
+    return f"POST /kept-back/{what} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi".encode()
+
+
+def test_an_answer_that_is_kept_back_holds_up_nobody_else(server: Server) -> None:
+    with contextlib.ExitStack() as clients:
+        socks = [clients.enter_context(connected(server, kept_back("late"))) for _ in range(12)]
+        started = time.monotonic()
+        assert answers_quickly(server) < 0.4, "four threads serve others while twelve answers wait"
+        for sock in socks:
+            status, _, body = read_answer(sock)
+            assert (status, json.loads(body)["body"], json.loads(body)["outcome"]) == (200, "hi", "None")
+        assert time.monotonic() - started > 0.3
+        socks[0].sendall(GET)
+        assert read_answer(socks[0])[0] == 200, "the connection goes on"
+
+
+def test_an_answer_whose_promise_was_kept_at_once_leaves_at_once(server: Server) -> None:
+    with connected(server, kept_back("kept")) as sock:
+        for _ in range(3):
+            assert read_answer(sock)[0] == 200
+            sock.sendall(kept_back("kept"))
+
+
+def test_a_broken_promise_is_answered_by_the_application_as_its_outcome(server: Server) -> None:
+    with connected(server, kept_back("broken")) as sock:
+        status, headers, body = read_answer(sock)
+        assert (status, headers["connection"]) == (200, "keep-alive")
+        said = json.loads(body)
+        assert (said["body"], said["outcome"]) == ("hi", "not_committed: as the test wants")
+        sock.sendall(GET)
+        assert read_answer(sock)[0] == 200
+
+
+def test_a_promise_that_nobody_keeps_ends_as_an_unknown_outcome(hasty: Server) -> None:
+    with connected(hasty, kept_back("never")) as sock:
+        _, _, body = read_answer(sock)
+        assert json.loads(body)["outcome"].startswith("outcome_unknown: ")
+
+
+def test_a_client_that_hangs_up_before_its_answer_harms_nobody(server: Server) -> None:
+    with connected(server, kept_back("late")):
+        pass
+    with connected(server, kept_back("late")) as sock:
+        assert read_answer(sock)[0] == 200
 
 
 def test_requests_sent_together_are_answered_in_order(server: Server) -> None:
@@ -305,7 +353,7 @@ def test_when_it_is_told_to_stop_what_runs_is_finished(tmp_path: Path) -> None:
         server.wait_for("/")
         with connected(server, b"GET /sleeps HTTP/1.1\r\nHost: a\r\n\r\n") as running, connected(server, GET) as idle:
             read_answer(idle)
-            time.sleep(0.2)
+            wait_until(lambda: "sleeping" in server.log, "the slow request runs")
             assert server.terminate() < 8
             status, headers, _ = read_answer(running)
             assert (status, headers["connection"]) == (200, "close")

@@ -24,14 +24,13 @@ from trading_engine.broadcast import Broadcaster
 from trading_engine.config import Config
 from trading_engine.exchange.accounts import Accounts
 from trading_engine.exchange.candles import Candle
-from trading_engine.exchange.engine import Engine
+from trading_engine.exchange.engine import Engine, Ticket
 from trading_engine.exchange.market import Market
 from trading_engine.exchange.messages import (
     Account,
     Batch,
     CancelAll,
     CancelOrder,
-    Command,
     OpenAccount,
     Placed,
     PlaceOrder,
@@ -179,32 +178,41 @@ class Runtime:
         self._following.touch(symbols)
 
     @overload
-    def submit(self, command: PlaceOrder, *, new_id: bool = False) -> Placed: ...
-
-    @overload
     def submit(self, command: CancelOrder | CancelAll) -> tuple[Order, ...]: ...
 
     @overload
     def submit(self, command: OpenAccount | ResetAccount) -> Account: ...
 
-    def submit(self, command: Command, *, new_id: bool = False) -> Placed | tuple[Order, ...] | Account:
-        """Carry a command out; return when it is committed. Raise Refused when it is not.
+    def submit(self, command: CancelOrder | CancelAll | OpenAccount | ResetAccount) -> tuple[Order, ...] | Account:
+        """Carry a command out; return when it is committed. Raise Refused when it is not."""
+        if self.role != "active":
+            raise self._not_active()
+        return self.engine.submit(command)
+
+    def place(self, command: PlaceOrder, *, new_id: bool = False) -> tuple[Placed, Ticket | None]:
+        """Place an order; raise Refused when it is not. Nothing may be told of it before the ticket's commit.
 
         `new_id`: the client order id was made up just now, so the store need not be asked for an order that has it.
         """
         if self.role != "active":
             raise self._not_active()
-        if not isinstance(command, PlaceOrder):
-            return self.engine.submit(command)
+        orders = self.metrics.orders
         try:
             if command.symbol not in self.markets:
                 self.follow(command.symbol)
-            placed = self.engine.submit(command, None if new_id else self.queries.order_by_client_id)
+            placed, ticket = self.engine.place(command, None if new_id else self.queries.order_by_client_id)
         except Refused as refused:
-            self.metrics.orders.labels(refused.code).inc()
+            orders.labels(refused.code).inc()
             raise
-        self.metrics.orders.labels("accepted" if placed.created else "repeated").inc()
-        return placed
+
+        def count(refused: Refused | None) -> None:
+            orders.labels(refused.code if refused else "accepted" if placed.created else "repeated").inc()
+
+        if ticket is None:
+            count(None)
+        else:
+            ticket.then(count)
+        return placed, ticket
 
     def candles(self, symbol: str, interval: str, limit: int, before_ms: int | None) -> tuple[Candle, ...]:
         """Return up to `limit` candles opening before `before_ms` (None: now), oldest first, the running one last.

@@ -18,6 +18,7 @@ from trading_engine.config import Config
 from trading_engine.exchange.accounts import Accounts
 from trading_engine.exchange.engine import Engine, EngineRole
 from trading_engine.exchange.messages import OpenAccount, Refused
+from trading_engine.exchange.money import REPORTING_ASSET
 from trading_engine.store import ClaimLost, CommitUnknown, Journal, Store, StoreUnavailable, StoreUnusable
 from trading_engine.venue_link import Stopped, VenueLink
 
@@ -229,9 +230,13 @@ class Supervisor:
             else:
                 self.account_id = found.account.id
         except Refused as refused:
-            waits = f"the account waits: {refused.detail}"
+            reason = refused.detail
+            if self._link.unvalued:
+                assets = ", ".join(self._link.unvalued)
+                reason = f"{venue.name} lists nothing that values {assets} in {REPORTING_ASSET} (STARTING_BALANCE)"
+            waits = f"the account waits: {reason}"
             if waits != self.waits:
-                log.warning("the account cannot be opened yet", reason=refused.detail)
+                log.warning("the account cannot be opened yet", reason=reason)
             self.waits = waits
             return
         self.role, self.waits = "active", None

@@ -2,7 +2,8 @@
 
 gunicorn's own threaded worker reads and writes in the pool, so clients that send or read slowly take its threads: forty
 half-sent requests stop eight of them. Here the main thread collects each request until it is whole and writes what a
-client does not take at once; a pool thread gets whole requests only and never waits for a client. A client has
+client does not take at once; a pool thread gets whole requests only and never waits for a client, nor for the commit of
+an order: such an answer is kept back (`ANSWER_AFTER` in the WSGI environment) until the journal tells. A client has
 `FIRST_BYTE_S` for the first byte, `WHOLE_REQUEST_S` for the whole request and loses an answer that makes no progress
 for `STALLED_ANSWER_S`. Answers leave in one send, faults of the protocol are told in JSON like all others, and a stream
 may take its socket along (`HAND_OVER` in the WSGI environment). No TLS, no HTTP/2: a proxy in front speaks those.
@@ -21,15 +22,18 @@ import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from gunicorn.http import RequestParser, errors, wsgi
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import ThreadWorker
 
+from trading_engine.api.operations import ANSWER_AFTER, OUTCOME
 from trading_engine.api.problems import Problem
+from trading_engine.exchange.messages import Refused
 from trading_engine.inbox import Inbox
 
 FIRST_BYTE_S = 5.0
@@ -37,6 +41,9 @@ WHOLE_REQUEST_S = 10.0
 STALLED_ANSWER_S = 5.0
 LINGER_S = 1.0
 """How long a client may take to read the last answer of a connection that closes (RFC 9112, 9.6)."""
+
+PROMISE_S = 30.0
+"""How long an answer is kept back for what it waits for; then the client is told that the outcome is unknown."""
 
 RUNTIME_STOP_S = 3.0
 """What is left of the graceful timeout for stopping the engine, once requests are answered."""
@@ -64,6 +71,21 @@ _CLIENT_FAULTS: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
+class Promise(Protocol):
+    """What an answer may have to wait for."""
+
+    def then(self, tell: Callable[[Refused | None], None]) -> None:
+        """Call `tell` with None when it is kept, with the refusal when it is not; in any thread."""
+
+
+class _KeptBack(NamedTuple):
+    """An answer that waits for a promise, and the request it answers."""
+
+    octets: bytes
+    request: bytes
+    deadline: float
+
+
 class _Connection:
     """A client's socket, what came in of its next request and what is left of its answer."""
 
@@ -74,8 +96,10 @@ class _Connection:
         "closing",
         "deadline",
         "inbox",
+        "kept_back",
         "lingers",
         "paused",
+        "promise",
         "server",
         "sock",
         "taken",
@@ -88,7 +112,13 @@ class _Connection:
         self.deadline = time.monotonic() + FIRST_BYTE_S
         self.inbox = Inbox()
         self.answer = memoryview(b"")
+        self.promise: Promise | None = None
+        self.kept_back: _KeptBack | None = None
         self.busy = self.paused = self.closing = self.lingers = self.taken = False
+
+    def answer_after(self, promise: Promise) -> None:
+        """Keep the answer to the present request back until `promise` is kept."""
+        self.promise = promise
 
     def hand_over(self, adopt: Callable[[socket.socket], None]) -> None:
         """Give the socket away; when `adopt` raises, it stays ours."""
@@ -104,15 +134,16 @@ class _Connection:
 class _Pool:
     """The web server's own daemon threads, which answer requests."""
 
-    def __init__(self, threads: int, answer: Callable[[_Connection, bytes], None]) -> None:
-        self._jobs: queue.SimpleQueue[tuple[_Connection, bytes] | None] = queue.SimpleQueue()
+    def __init__(self, threads: int, answer: Callable[[_Connection, bytes, Refused | None], None]) -> None:
+        self._jobs: queue.SimpleQueue[tuple[_Connection, bytes, Refused | None] | None] = queue.SimpleQueue()
         self._answer = answer
         self._threads = [threading.Thread(target=self._work, name=f"request-{n}", daemon=True) for n in range(threads)]
         for thread in self._threads:
             thread.start()
 
-    def submit(self, connection: _Connection, request: bytes) -> None:
-        self._jobs.put((connection, request))
+    def submit(self, connection: _Connection, request: bytes, outcome: Refused | None = None) -> None:
+        """Have a request answered; `outcome`: what became of it, when it was carried out before."""
+        self._jobs.put((connection, request, outcome))
 
     def shutdown(self, *, wait: bool = False) -> None:
         for _ in self._threads:
@@ -141,6 +172,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._connections: dict[_Connection, None] = {}
+        self._decided: deque[tuple[_Connection, _KeptBack, Refused | None]] = deque()
+        self._delivers = False
         self._quick = False
         self._idle_until = math.inf
         self._next_sweep = 0.0
@@ -229,6 +262,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _sweep(self, now: float) -> None:
         self._cut_hoarders()
+        for connection in self._connections:
+            kept_back = connection.kept_back
+            if kept_back is not None and kept_back.deadline <= now:
+                unknown = Refused("outcome_unknown", f"storing took longer than {PROMISE_S:g} s")
+                self._release(connection, kept_back, unknown)
         for connection in [one for one in self._connections if not one.busy and self._deadline(one) <= now]:
             if connection.inbox and not connection.closing:
                 self._refuse(connection, Problem("request_timeout", f"A request has {WHOLE_REQUEST_S:g} s to arrive."))
@@ -350,13 +388,45 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     # The pool's threads
 
-    def _answer(self, connection: _Connection, request: bytes) -> None:
-        """Answer one request and pass the connection on; never raises, never waits for the client."""
+    def _answer(self, connection: _Connection, request: bytes, outcome: Refused | None) -> None:
+        """Answer one request and pass the connection on; never raises, never waits for client or commit."""
         try:
-            octets = self._respond(connection, request)
+            octets = self._respond(connection, request, outcome)
         except Exception as error:  # noqa: BLE001 - the client gets an answer whatever it is, and the thread goes on
             connection.closing = True
             octets = _octets(self._problem_of(error))
+            connection.promise = None
+        promise, connection.promise = connection.promise, None
+        if promise is None:
+            self._send(connection, octets)
+            return
+        kept_back = connection.kept_back = _KeptBack(octets, request, time.monotonic() + PROMISE_S)
+        promise.then(lambda refused: self._decide(connection, kept_back, refused))
+
+    def _decide(self, connection: _Connection, kept_back: _KeptBack, refused: Refused | None) -> None:
+        """Take the outcome for an answer that was kept back; any thread. The main thread is woken once for many."""
+        self._decided.append((connection, kept_back, refused))
+        if not self._delivers:
+            self._delivers = True
+            self.method_queue.defer(self._deliver)
+
+    def _deliver(self) -> None:
+        """Send the answers that were kept back and may go out now; the main thread."""
+        self._delivers = False  # before the look: what is appended after it wakes us again
+        while self._decided:
+            connection, kept_back, refused = self._decided.popleft()
+            if connection.kept_back is kept_back:  # else it was told meanwhile that the outcome is unknown
+                self._release(connection, kept_back, refused)
+
+    def _release(self, connection: _Connection, kept_back: _KeptBack, refused: Refused | None) -> None:
+        connection.kept_back = None
+        if refused is None:
+            self._send(connection, kept_back.octets)
+        else:
+            self.tpool.submit(connection, kept_back.request, refused)
+
+    def _send(self, connection: _Connection, octets: bytes) -> None:
+        """Send what the client takes at once, and pass the connection on."""
         sent = 0
         if not connection.taken:
             with contextlib.suppress(OSError):  # full, or gone: the main thread finds out
@@ -370,7 +440,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if connection.paused:
             self.method_queue.defer(self._resume, connection)
 
-    def _respond(self, connection: _Connection, request: bytes) -> bytes:
+    def _respond(self, connection: _Connection, request: bytes, outcome: Refused | None = None) -> bytes:
         parser = RequestParser(self.cfg, [request], connection.client)
         req = next(parser)
         reader = req.body.reader
@@ -382,6 +452,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         del environ["gunicorn.socket"]
         environ["wsgi.multithread"] = True
         environ[HAND_OVER] = connection.hand_over
+        environ[ANSWER_AFTER] = connection.answer_after
+        if outcome is not None:
+            environ[OUTCOME] = outcome
         started = time.monotonic()
         body = self.wsgi(environ, response.start_response)
         if not self.alive:

@@ -28,9 +28,9 @@ from trading_engine.broadcast import Broadcaster
 from trading_engine.config import Config
 from trading_engine.exchange.accounts import Accounts
 from trading_engine.exchange.candles import Candle
-from trading_engine.exchange.engine import Engine
+from trading_engine.exchange.engine import Engine, Ticket
 from trading_engine.exchange.market import FeedState, Market, MarketChange, Ticker, Trade
-from trading_engine.exchange.messages import Batch, OpenAccount, PlaceOrder, Refused
+from trading_engine.exchange.messages import Batch, OpenAccount, Placed, PlaceOrder, Refused
 from trading_engine.store.database import Store
 from trading_engine.store.journal import Journal
 from trading_engine.store.queries import Queries
@@ -151,10 +151,13 @@ class Floor:
             raise Refused("syncing", f"{name} is being fetched")
         return self.markets[name]
 
-    def submit(self, command: Any, *, new_id: bool = False) -> Any:
-        if isinstance(command, PlaceOrder) and command.symbol not in self.markets:
+    def submit(self, command: Any) -> Any:
+        return self.engine.submit(command)
+
+    def place(self, command: PlaceOrder, *, new_id: bool = False) -> tuple[Placed, Ticket | None]:
+        if command.symbol not in self.markets:
             self.follow(command.symbol)
-        return self.engine.submit(command, None if new_id else self.queries.order_by_client_id)
+        return self.engine.place(command, None if new_id else self.queries.order_by_client_id)
 
     def touch(self, symbols: list[str]) -> None:
         self.touched |= set(symbols)

@@ -1,6 +1,7 @@
 """Who may come in: host names, password, origins; and what every answer carries for the browser."""
 
 import base64
+import gzip
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,25 @@ def test_the_page_is_asked_for_again_and_then_not_sent_again(reader: FlaskClient
 def test_the_page_is_there_without_its_vendor_files(reader: FlaskClient) -> None:
     answer = reader.get("/vendor/no-such-library.js")
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+
+
+@pytest.mark.parametrize("path", ("/", "/js/main.js", "/css/tokens.css", "/favicon.svg"))
+def test_our_own_files_are_sent_compressed_to_who_can_read_that(reader: FlaskClient, path: str) -> None:
+    plain = reader.get(path, buffered=True)
+    packed = reader.get(path, headers={"Accept-Encoding": "gzip, br"}, buffered=True)
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == plain.data
+    assert packed.content_length == len(packed.data) < len(plain.data)
+    for name in ("Content-Type", "ETag", "Cache-Control", "Vary"):
+        assert packed.headers[name] == plain.headers[name]
+    assert plain.headers["Vary"] == "Accept-Encoding"
+    head = reader.head(path, headers={"Accept-Encoding": "gzip"})
+    assert (head.content_length, head.data) == (packed.content_length, b"")
+    part = reader.get(path, headers={"Accept-Encoding": "gzip", "Range": "bytes=0-9"}, buffered=True)
+    assert (part.status_code, part.data) == (206, plain.data[:10])
+    again = reader.get(path, headers={"Accept-Encoding": "gzip", "If-None-Match": plain.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
 
 
 def test_a_compressed_twin_is_sent_to_who_can_read_it(

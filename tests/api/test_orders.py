@@ -8,7 +8,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.api.conftest import Floor, said
+from trading_engine.api.operations import ANSWER_AFTER, OUTCOME
+from trading_engine.exchange.engine import Ticket
 from trading_engine.exchange.market import FeedState
+from trading_engine.exchange.messages import Refused
 
 ORDERS = "/api/v1/orders"
 BUY = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.5"}
@@ -94,9 +97,9 @@ def test_a_refused_order_does_not_use_its_id_up(client: FlaskClient) -> None:
 
 
 def test_an_order_without_an_id_gets_one(client: FlaskClient) -> None:
-    ids = {place(client, RESTING)["client_order_id"] for _ in range(3)}
-    assert len(ids) == 3
-    assert all(len(one) == 22 for one in ids)
+    ids = [place(client, RESTING)["client_order_id"] for _ in range(3)]
+    assert ids == sorted(set(ids)), "the later the greater"
+    assert all(len(one) == 32 for one in ids)
 
 
 def test_many_requests_with_one_id_make_one_order(client: FlaskClient, floor: Floor) -> None:
@@ -285,3 +288,29 @@ def test_a_cursor_of_another_list_or_none_is_refused(client: FlaskClient, cursor
     answer = client.get(f"{ORDERS}?cursor={cursor}")
     assert answer.status_code == 422
     assert list(said(answer)["errors"]) == ["cursor"]
+
+
+def test_a_server_that_keeps_answers_back_gets_the_commit_to_wait_for(client: FlaskClient, floor: Floor) -> None:
+    commits: list[Ticket] = []
+    answer = client.post(ORDERS, json=BUY, environ_overrides={ANSWER_AFTER: commits.append})
+    assert answer.status_code == 201
+    (commit,) = commits
+    commit.wait()
+    assert said(client.get(f"{ORDERS}/{said(answer)['id']}")) == said(answer)
+
+
+def test_what_became_of_an_order_is_answered_instead_of_placing_it_again(client: FlaskClient, floor: Floor) -> None:
+    seq = floor.engine.status.seq
+    outcome = Refused("outcome_unknown", "the commit's answer was lost")
+    answer = client.post(ORDERS, json=BUY, environ_overrides={OUTCOME: outcome})
+    assert (answer.status_code, said(answer)["code"]) == (503, "outcome_unknown")
+    assert floor.engine.status.seq == seq
+
+
+def test_a_repeat_is_answered_after_the_commit_of_the_order_it_repeats(client: FlaskClient) -> None:
+    commits: list[Ticket] = []
+    named = {**BUY, "client_order_id": "once"}
+    first = client.post(ORDERS, json=named, environ_overrides={ANSWER_AFTER: commits.append})
+    again = client.post(ORDERS, json=named, environ_overrides={ANSWER_AFTER: commits.append})
+    assert (first.status_code, again.status_code, len(commits)) == (201, 200, 1)
+    assert said(again) == said(first)

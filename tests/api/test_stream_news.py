@@ -116,6 +116,15 @@ def test_a_commit_tells_the_orders_it_changed_then_the_portfolio(listener: Liste
     assert listener.committed(frozenset({EVERYBODY})) == []
 
 
+def test_a_portfolio_follows_its_commit_even_if_a_tick_was_quicker_to_tell_it(
+    listener: Listener, client: FlaskClient
+) -> None:
+    client.post(ORDERS, json=BUY)
+    assert "portfolio" in dict(listener.tick(1.05))
+    told = [name for name, _ in listener.committed()] + [name for name, _ in listener.tick(0.1)]
+    assert told.index("order") < told.index("portfolio")
+
+
 def test_an_order_filled_bit_by_bit_is_told_with_all_its_fills(listener: Listener, client: FlaskClient) -> None:
     client.post(ORDERS, json={**BUY, "price": "98.5"})
     listener.floor.print_("98.4", "0.2", buyer_is_maker=True)

@@ -153,6 +153,9 @@ class Ticket:
         if self.failure is not None:
             raise self.failure
 
+    def then(self, tell: Callable[[Refused | None], None]) -> None:
+        tell(self.failure)
+
 
 class ListJournal:
     """Keeps batches in a list. `broken`: takes none; `lost`: what waiting says; `fault`: breaks as no journal must."""

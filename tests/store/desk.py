@@ -4,7 +4,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Self
+from typing import Any, Self
 
 from tests.exchange.fakes import Clock, FakeMarket, amounts, symbol
 from trading_engine.exchange.accounts import Accounts
@@ -78,7 +78,7 @@ class Desk:
     def open(self, name: str, balances: str = "USDT=100000", venue: str = "test") -> int:
         return self.engine.submit(OpenAccount(name=name, venue=venue, balances=amounts(balances))).id
 
-    def place(
+    def order(
         self,
         side: Side,
         quantity: str,
@@ -87,8 +87,8 @@ class Desk:
         client_order_id: str = "",
         symbol: str = "BTCUSDT",
         account_id: int | None = None,
-    ) -> Placed:
-        command = PlaceOrder(
+    ) -> PlaceOrder:
+        return PlaceOrder(
             account_id=account_id or self.account_id,
             symbol=symbol,
             side=side,
@@ -100,13 +100,15 @@ class Desk:
             post_only=False,
             client_order_id=client_order_id or f"order-{next(self._numbers)}",
         )
-        return self.engine.submit(command)
+
+    def place(self, side: Side, quantity: str, price: str | None = None, **more: Any) -> Placed:
+        return self.engine.submit(self.order(side, quantity, price, **more))
 
     def buy(self, quantity: str, price: str | None = None, **more: object) -> Placed:
-        return self.place(Side.BUY, quantity, price, **more)  # type: ignore[arg-type]  # short words for tests
+        return self.place(Side.BUY, quantity, price, **more)
 
     def sell(self, quantity: str, price: str | None = None, **more: object) -> Placed:
-        return self.place(Side.SELL, quantity, price, **more)  # type: ignore[arg-type]  # short words for tests
+        return self.place(Side.SELL, quantity, price, **more)
 
 
 def together(*acts: Callable[[], object]) -> list[object]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.store.desk import D, Desk, comparable, together
 from trading_engine.exchange.messages import Placed, Refused, ResetAccount
-from trading_engine.exchange.orders import OrderStatus
+from trading_engine.exchange.orders import OrderStatus, Side
 from trading_engine.store import ClaimLost, CommitUnknown, Queries, Store
 from trading_engine.store.grouping import Statement
 from trading_engine.store.rows import Amount
@@ -78,6 +78,36 @@ def test_an_answered_order_is_in_the_store_and_in_the_views(store: Store) -> Non
         assert view is not None
         assert view.balances["BTC"].free == D("1.4995")
     assert comparable(store.load(desk.clock.now_ms)) == comparable(desk.engine.state())
+
+
+def test_who_does_not_wait_is_told_once_after_the_commit(store: Store) -> None:
+    valve = Valve(store)
+    told: list[Refused | None] = []
+    with Desk(store) as desk:
+        valve.open.clear()
+        _, ticket = desk.engine.place(desk.order(Side.BUY, "0.01"))
+        assert ticket is not None
+        ticket.then(told.append)
+        assert told == []
+        valve.open.set()
+        ticket.wait()
+        ticket.then(told.append)  # known by now: told at once
+        desk.buy("0.01")  # the journal's thread is past its telling
+        assert told == [None, None]
+
+
+def test_who_does_not_wait_is_told_of_a_failed_commit(store: Store) -> None:
+    valve = Valve(store)
+    told: list[Refused | None] = []
+    with Desk(store) as desk:
+        valve.run_error = sqlite3.OperationalError("disk I/O error")
+        _, ticket = desk.engine.place(desk.order(Side.BUY, "0.01"))
+        assert ticket is not None
+        ticket.then(told.append)
+        with pytest.raises(Refused):
+            ticket.wait()
+        ticket.then(told.append)
+        assert [code(refused) for refused in told] == ["not_committed", "not_committed"]
 
 
 def test_what_queued_during_one_commit_goes_into_the_next_together_and_in_order(store: Store) -> None:

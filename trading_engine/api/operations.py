@@ -15,8 +15,21 @@ from marshmallow import Schema, ValidationError
 from trading_engine.api.numbers import parse_object
 from trading_engine.api.problems import MAX_BODY_BYTES, Problem
 from trading_engine.api.schemas import NoQuery
+from trading_engine.exchange.engine import Ticket
 
 View = Callable[..., Any]
+
+ANSWER_AFTER = "paper_exchange.answer_after"
+"""WSGI environment: `answer_after(ticket)` lets the thread go on; the server sends the answer after the commit.
+
+When the commit fails the server throws the answer away and asks once more, with the failure as `OUTCOME`.
+"""
+
+OUTCOME = "paper_exchange.outcome"
+"""WSGI environment: the `Refused` that became of this request, which was carried out before."""
+
+KEPT_BACK_FOR = "paper_exchange.kept_back_for"
+"""WSGI environment: the ticket whose commit the answer waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +42,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A view's answer that is to go out with 201."""
+    """A view's answer that is to go out with 201, once what it tells of is committed."""
 
     value: Any
+    commit: Ticket | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +63,9 @@ class Operation:
 
     def __call__(self, **path: Any) -> Response:
         """Answer the current request."""
+        refused = request.environ.get(OUTCOME)
+        if refused is not None:
+            raise refused
         if self.query.fields:
             path["query"] = _load(self.query, _query_values())
         elif request.query_string:
@@ -59,6 +76,7 @@ class Operation:
         if isinstance(answer, Response):
             return answer
         if isinstance(answer, Created):
+            _keep_back_for(answer.commit)
             return json_response(answer.value, 201)
         return json_response(answer)
 
@@ -91,6 +109,18 @@ def operation(
         return view
 
     return register
+
+
+def _keep_back_for(commit: Ticket | None) -> None:
+    """Have the server send the answer after this commit; where it cannot keep one back, wait here."""
+    if commit is None:
+        return
+    answer_after = request.environ.get(ANSWER_AFTER)
+    if answer_after is None:
+        commit.wait()
+    else:
+        answer_after(commit)
+        request.environ[KEPT_BACK_FOR] = commit
 
 
 def json_response(value: Any, status: int = 200) -> Response:

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint, Flask, Response, request
 
 from trading_engine.api import current_runtime
-from trading_engine.api.operations import Answer, json_response, operation
+from trading_engine.api.operations import KEPT_BACK_FOR, Answer, json_response, operation
 from trading_engine.api.shapes import Health
 
 blueprint = Blueprint("ops", __name__)
@@ -17,8 +17,12 @@ def count_requests(app: Flask) -> None:
     """Count every answer by route and status; what no route serves counts as `none`."""
 
     def count(response: Response) -> Response:
-        endpoint = request.endpoint or "none"
-        current_runtime().metrics.http_requests.labels(endpoint, response.status_code).inc()
+        answers = current_runtime().metrics.http_requests.labels(request.endpoint or "none", response.status_code)
+        commit = request.environ.get(KEPT_BACK_FOR)
+        if commit is None:
+            answers.inc()
+        else:
+            commit.then(lambda refused: None if refused else answers.inc())
         return response
 
     app.after_request(count)

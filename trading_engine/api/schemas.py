@@ -79,7 +79,7 @@ class OrderRequest(Schema):
     client_order_id = Text(
         _CLIENT_ORDER_ID, _CLIENT_ORDER_ID_RULE, load_default=None, allow_none=True,
         metadata={"description": "Your name for the order. The same name and content again answers 200 and the order "
-                  "as it is now; with other content 409. Default: a random one."},
+                  "as it is now; with other content 409. Default: one made up from the time."},
     )  # fmt: skip
 
 

@@ -106,7 +106,9 @@ def _follow(runtime: Runtime, symbol: str) -> None:
     try:
         runtime.follow(symbol)
     except Refused as refused:
-        if symbol not in runtime.markets and (refused.code == "unknown_symbol" or runtime.symbols):
+        # What the operator has set is streamed all the same: `status` says what is wrong with it.
+        known = symbol in runtime.markets or symbol in runtime.config.symbols
+        if not known and (refused.code == "unknown_symbol" or runtime.symbols):
             raise
 
 
@@ -258,6 +260,7 @@ class StreamNews:
             for order in sorted(orders, key=lambda order: changed[order.id]):
                 answer = order_answer(self._runtime, order, self._fills(order, commit))
                 news.append(Message(topic=topic, frame=frame("order", msgspec.json.encode(answer), changed[order.id])))
+            self._portfolios.pop(account, None)  # to be told after its commit, also when a tick was quicker to tell it
             self._untold.add(account)
             if account not in self._told:  # in a burst of commits, once a tick
                 news += self._portfolio(account)

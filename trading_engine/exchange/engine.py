@@ -63,6 +63,10 @@ class Ticket(Protocol):
         """Return once the batch is committed; raise Refused `not_committed` or `outcome_unknown` if it is not."""
         ...
 
+    def then(self, tell: Callable[[Refused | None], None]) -> None:
+        """Have `tell` called with the outcome, None for committed: at once where it is known, else by the journal."""
+        ...
+
 
 class Journal(Protocol):
     """What the engine needs of its journal."""
@@ -166,6 +170,17 @@ class Engine:
         if ticket is not None:
             ticket.wait()
         return result
+
+    def place(self, command: PlaceOrder, known_order: KnownOrder | None = None) -> tuple[Placed, Ticket | None]:
+        """Place an order as `submit` does, without waiting: nothing of it may be told before the ticket's commit.
+
+        What becomes of the commit is the ticket's to say; None: all this rests on is committed.
+        """
+        known = self._find_stored(command, known_order) if known_order is not None else None
+        with self.lock:
+            self._must_run()
+            self._forget_closed()
+            return self._place(command, known), self._last_ticket
 
     def on_market(self, change: MarketChange) -> None:
         """Let a market change meet the orders of its symbol. Never waits for a commit.

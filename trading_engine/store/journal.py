@@ -42,14 +42,16 @@ class ClaimLost(Exception):
 
 
 class CommitTicket:
-    """One caller's place in the queue. A bare lock, held until the outcome is known: the cheapest thing to wait for."""
+    """One caller's place in the queue. Who waits does so on a bare lock, held until the outcome is known."""
 
-    __slots__ = ("_landed", "_refusal")
+    __slots__ = ("_calls", "_is_known", "_landed", "_refusal")
 
     def __init__(self) -> None:
         self._landed = threading.Lock()
         self._landed.acquire()
         self._refusal: tuple[str, str] | None = None
+        self._is_known = False
+        self._calls: list[Callable[[Refused | None], None]] = []
 
     def wait(self) -> None:
         """Return once the batch is stored and published. Raise Refused("not_committed" or "outcome_unknown") if not."""
@@ -59,10 +61,31 @@ class CommitTicket:
         if self._refusal is not None:
             raise Refused(*self._refusal)
 
+    def then(self, tell: Callable[[Refused | None], None]) -> None:
+        """Have `tell` called once with the outcome, by the journal's thread, or at once where it is known.
+
+        `tell` holds up everyone behind it: it must be quick, and not raise.
+        """
+        self._calls.append(tell)
+        if self._is_known:  # the journal may have looked before the append
+            self._tell()
+
     def land(self, refusal: tuple[str, str] | None = None) -> None:
-        """Wake whoever waits. Called once, by the journal."""
+        """Tell the outcome to whoever waits for it. Called once, by the journal."""
         self._refusal = refusal
+        self._is_known = True
         self._landed.release()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Make the calls that were not made yet. Two threads may be here: each call is popped by one of them."""
+        refused = None if self._refusal is None else Refused(*self._refusal)
+        while True:
+            try:
+                tell = self._calls.pop()
+            except IndexError:
+                return
+            tell(refused)
 
 
 Waiting = tuple[Batch, CommitTicket]
