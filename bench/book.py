@@ -10,7 +10,6 @@ capture of BTCUSDT (log-normal: half within 60 ticks, a tenth beyond 400), about
 removed levels, a touch that moves. With captures at hand (`CAPTURES_DIR`) their frames are measured too.
 """
 
-import argparse
 import gzip
 import json
 import math
@@ -20,13 +19,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import orjson
 
 from bench import Result
+from bench.__main__ import main
 from trading_engine.binance import wire
 from trading_engine.binance.depth_sync import DepthSync
 from trading_engine.exchange.book import Book
@@ -48,20 +48,6 @@ def run() -> list[Result]:
     """Measure and return the figures; takes about half a minute and 0.3 GB."""
     use_exact_arithmetic()
     return [*_one_symbol(), *_many_symbols(), *_captured()]
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Print the figures as a table, or as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m bench.book", description=__doc__.splitlines()[0])
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    options = parser.parse_args(arguments)
-    results = run()
-    if options.json:
-        print(json.dumps([asdict(result) for result in results], indent=2))
-        return
-    for result in results:
-        goal = "" if result.goal is None else f"goal {'<=' if result.better == 'lower' else '>='} {result.goal:g}"
-        print(f"{result.name:58} {result.value:9.2f} {result.unit:14} {goal}")
 
 
 class _Load:
@@ -318,4 +304,4 @@ def _symbol() -> Symbol:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(["book"]))

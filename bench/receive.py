@@ -16,11 +16,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from decimal import Decimal
 
 import websocket
 
 from bench import Result
+from bench.__main__ import main
+from tests.binance.feeding import rules
 from trading_engine.binance import wire
 from trading_engine.binance.connection import Connection, Limits
 from trading_engine.binance.follower import Follower, Patience
@@ -28,7 +29,6 @@ from trading_engine.binance.messages import Snapshot
 from trading_engine.binance.tally import Tally
 from trading_engine.exchange.market import Market, MarketChange
 from trading_engine.exchange.money import use_exact_arithmetic
-from trading_engine.exchange.symbols import Symbol
 
 FRAMES = 24_000
 LEVELS = 1_000
@@ -131,7 +131,7 @@ def _read(sock: socket.socket) -> int:
 
 
 def _follow(sock: socket.socket) -> int:
-    market = Market(_symbol(), monotonic_ns=time.monotonic_ns, wall_ms=lambda: 0)
+    market = Market(rules("BTCUSDT"), monotonic_ns=time.monotonic_ns, wall_ms=lambda: 0)
     changes: deque[MarketChange | None] = deque(maxlen=1)
     follower = Follower(
         market,
@@ -177,35 +177,5 @@ def _each(sock: socket.socket, take: Callable[[bytes], object]) -> int:
     return frames
 
 
-def _symbol() -> Symbol:
-    nothing = Decimal(0)
-    return Symbol(
-        name="BTCUSDT",
-        status="TRADING",
-        base_asset="BTC",
-        quote_asset="USDT",
-        base_precision=8,
-        quote_precision=8,
-        tick_size=Decimal("0.01"),
-        min_price=nothing,
-        max_price=nothing,
-        step_size=Decimal("0.00001"),
-        min_quantity=nothing,
-        max_quantity=nothing,
-        market_step_size=nothing,
-        market_min_quantity=nothing,
-        market_max_quantity=nothing,
-        min_notional=nothing,
-        max_notional=None,
-        min_notional_applies_to_market=False,
-        max_notional_applies_to_market=False,
-        percent_price=None,
-        average_price_minutes=5,
-        max_open_orders=None,
-        order_types=("LIMIT", "MARKET"),
-    )
-
-
 if __name__ == "__main__":
-    for result in run():
-        sys.stdout.write(f"{result.name:58} {result.value:9.2f} {result.unit}\n")
+    sys.exit(main(["receive"]))

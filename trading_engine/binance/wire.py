@@ -188,11 +188,11 @@ class _Other(msgspec.Struct):
 _Event = DepthDiff | ServerShutdown | AggTradeFields | _Trade | _DayTicker | _Kline
 
 
-class _EventFrame(msgspec.Struct):
+class _EventFrame(msgspec.Struct, gc=False):
     data: _Event
 
 
-class _QuoteFrame(msgspec.Struct):
+class _QuoteFrame(msgspec.Struct, gc=False):
     data: Quote
 
 

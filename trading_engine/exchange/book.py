@@ -18,12 +18,14 @@ Pure: no lock (the market's guards it), no clock, no idea where levels come from
 
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Sequence
-from itertools import compress, islice
+from decimal import Decimal
+from itertools import islice
 from math import inf
-from operator import neg
+from operator import length_hint, neg
 from typing import Final, NamedTuple
 
 from trading_engine.exchange.grid import USUAL_PRICES, Grids, Level
+from trading_engine.exchange.money import ZERO
 
 RawLevel = tuple[float, float]
 """Price, quantity; a quantity of 0 removes the level."""
@@ -36,17 +38,17 @@ MAX_LEVELS: Final = 5_000
 
 FAR_BOUND: Final = MAX_LEVELS + MAX_LEVELS // 4
 
-NEAR_LEVELS: Final = 1_000
+NEAR_LEVELS: Final = 500
 """Levels kept in order, as long as there are so many; between half and twice as many at times."""
 
-SPARE_TOMBSTONES: Final = 500
+SPARE_TOMBSTONES: Final = 250
 """A side is swept when it has more near tombstones than near levels and this many besides."""
 
 LEADING_TOMBSTONES: Final = 8
 """Tombstones tolerated in front of the best price before they are removed at once."""
 
 CROWD: Final = 128
-"""Prices at the touch that are cleared of tombstones when readers have to look past too many of them."""
+"""Tombstones a reader may have to look past before they are swept out at the next diff."""
 
 THIN_SHARE: Final = 4
 MIN_KNOWN_LEVELS: Final = 25
@@ -130,6 +132,14 @@ class Book:
         """Return the `count` best asks as they are kept."""
         return self._asks.front(count)
 
+    def bid_quantity(self, price: float) -> Decimal | None:
+        """Return the quantity bid at `price`, 0 where there is no level, None beyond what is known."""
+        return self._bids.quantity(price)
+
+    def ask_quantity(self, price: float) -> Decimal | None:
+        """Return the quantity asked at `price`, 0 where there is no level, None beyond what is known."""
+        return self._asks.quantity(price)
+
     def copy(self) -> tuple[SideCopy, SideCopy]:
         """Return bids and asks to be put in order and made exact elsewhere: quick, for thousands of levels."""
         return self._bids.copy(), self._asks.copy()
@@ -201,7 +211,7 @@ class _Side:
         self._reach = inf
         self._edge = -inf
         self._thin_below = 0
-        self._changes = self._margin = 0
+        self._changes = self._margin = self._sweep_above = 0
         if levels and (limit is None or len(levels) >= limit):
             self._edge = min(sign * price for price, _ in levels)
             self._thin_below = max(MIN_KNOWN_LEVELS, len(levels) // THIN_SHARE)
@@ -228,7 +238,9 @@ class _Side:
         entered = len(near) - before
         if entered:
             self._admit(tuple(islice(reversed(near.items()), entered)))
-        if self._crowded or len(near) > self._sweep_above:
+            if len(near) > self._sweep_above:
+                self._crowded = True
+        if self._crowded:
             self._sweep()
 
     def set_best(self, price: float, quantity: float) -> None:
@@ -259,15 +271,15 @@ class _Side:
         prices, near = self._prices, self._near
         if prices and near[prices[-1]]:
             return prices[-1]
-        place = len(prices) - 1
-        while place >= 0 and not near[prices[place]]:
-            place -= 1
-        if place < 0 and self._far:
+        walk = reversed(prices)
+        best = next(filter(near.__getitem__, walk), None)
+        if best is None and self._far:
             self._sweep()
             return self._prices[-1]
-        if len(prices) - 1 - place > LEADING_TOMBSTONES:
-            self._remove_from(place + 1)
-        return prices[place] if place >= 0 else None
+        passed = len(prices) - length_hint(walk)
+        if passed > LEADING_TOMBSTONES + 1:
+            self._remove_from(len(prices) - passed + (best is not None))
+        return best
 
     def exact(self, count: int) -> tuple[Level, ...]:
         """Return the best `count` levels as decimals, which stay in the place of their floats."""
@@ -275,18 +287,24 @@ class _Side:
 
     def front(self, count: int) -> RawLevels:
         """Return the best `count` levels that are no tombstones; `count` is at most half of NEAR_LEVELS."""
-        seen = 2 * count - count // 4  # room for the tombstones among them
-        while True:
-            prices = self._prices[: -seen - 1 : -1]
-            levels = list(map(self._near.__getitem__, prices))
-            living = list(compress(prices, levels))
-            if len(living) >= count or (len(prices) == len(self._prices) and not self._far):
-                return living[:count], list(compress(levels, levels))[:count]
-            if len(prices) == len(self._prices):
-                self._sweep()
-            seen *= 2
-            # Where one has to look far for living levels, the next diff clears the way.
-            self._crowded = seen > CROWD
+        near = self._near
+        walk = reversed(self._prices)
+        prices = list(islice(filter(near.__getitem__, walk), count))
+        if len(self._prices) - length_hint(walk) > count + CROWD:
+            self._crowded = True
+        if len(prices) < count and self._far:
+            self._sweep()
+            near = self._near
+            prices = list(islice(reversed(self._prices), count))
+        return prices, list(map(near.__getitem__, prices))
+
+    def quantity(self, price: float) -> Decimal | None:
+        level = self._near.get(price)
+        if level is None:
+            level = self._far.get(price)
+        if level is None:
+            return None if self._sign * price < self._edge else ZERO
+        return level[1] if isinstance(level, tuple) else self._grids.quantities.exact(level)
 
     def copy(self) -> SideCopy:
         return SideCopy(self._prices[::-1], self._near.copy(), self._far.copy(), descending=self._sign > 0)

@@ -15,13 +15,15 @@ from trading_engine.exchange.book import Book, RawLevel, SideCopy
 from trading_engine.exchange.candles import Candle
 from trading_engine.exchange.freshness import Freshness
 from trading_engine.exchange.grid import EXACT_DIGITS, Grids, Level, OffGrid
+from trading_engine.exchange.orders import Side
 from trading_engine.exchange.prints import Prints, Trade
 from trading_engine.exchange.symbols import Symbol
-from trading_engine.exchange.views import FeedState, MarketChange, MarketView, Ticker
+from trading_engine.exchange.views import FeedState, LevelChange, MarketChange, MarketView, Ticker
 
 __all__ = [
     "FeedState",
     "Level",
+    "LevelChange",
     "Market",
     "MarketChange",
     "MarketView",
@@ -86,6 +88,7 @@ class Market:
         self._venue_heard_ns = 0
         self._ticker: Ticker | None = None
         self._copies: dict[int | None, _Copy] = {}
+        self._watched: dict[tuple[Side, Decimal], float] = {}
 
     @property
     def symbol(self) -> Symbol:
@@ -118,6 +121,7 @@ class Market:
             _check_quantities(ask_changes)
             book.apply_diff(newest_id, bid_changes, ask_changes)
         with self.lock:
+            before = self._watched_quantities()
             self._book = book
             self._grids = grids
             self._raw_bid = self._raw_ask = None
@@ -128,7 +132,7 @@ class Market:
             self._crossed_ns = None
             now_ns = self._monotonic_ns()
             self._freshness.depth_seen(now_ns, in_rhythm=False)
-            return self._book_changed(book, now_ns)
+            return self._book_changed(book, now_ns, self._level_changes(before, newest_id, None))
 
     def apply_diff(
         self, update_id: int, bids: Sequence[RawLevel], asks: Sequence[RawLevel], event_time_ms: int
@@ -143,13 +147,14 @@ class Market:
                     _check_quantities(bids)
                 if len(asks) <= CHECKED_LEVELS:
                     _check_quantities(asks)
+                before = self._watched_quantities()
                 book.apply_diff(update_id, bids, asks)
                 self._update_id = max(update_id, self._update_id)
                 now_ns = self._monotonic_ns()
                 self._updated_at_ms = self._wall_ms()
                 self._hear_venue_time(event_time_ms, now_ns)
                 self._freshness.depth_seen(now_ns, in_rhythm=True)
-                return self._book_changed(book, now_ns)
+                return self._book_changed(book, now_ns, self._level_changes(before, update_id, event_time_ms))
             except ValueError as fault:
                 self._break(str(fault))
                 raise
@@ -170,9 +175,11 @@ class Market:
             try:
                 self._grids.prices.check([bid, ask])
                 self._grids.quantities.check([bid_quantity, ask_quantity])
+                before = self._watched_quantities()
                 book.apply_quote(update_id, (bid, bid_quantity), (ask, ask_quantity))
                 self._update_id = update_id
-                return self._book_changed(book, self._monotonic_ns())
+                changes = self._level_changes(before, update_id, None)
+                return self._book_changed(book, self._monotonic_ns(), changes)
             except ValueError as fault:
                 self._break(str(fault))
                 raise
@@ -316,7 +323,44 @@ class Market:
         with self.lock:
             return self._prints.candles(self._venue_now_ms(self._monotonic_ns()))
 
+    # Any thread.
+
+    def watch(self, side: Side, price: Decimal) -> Decimal | None:
+        """Report the level's changes from now on (`MarketChange.levels`); return its quantity now, None: not known."""
+        with self.lock:
+            quantity = self._quantity(side, float(price))
+            self._watched[side, price] = float(price)
+            return quantity
+
+    def unwatch(self, side: Side, price: Decimal) -> None:
+        """Report the level no longer."""
+        with self.lock:
+            self._watched.pop((side, price), None)
+
     # Below: the lock is held by the caller.
+
+    def _quantity(self, side: Side, price: float) -> Decimal | None:
+        book = self._book
+        if book is None or self._fault is not None:
+            return None
+        return book.bid_quantity(price) if side is Side.BUY else book.ask_quantity(price)
+
+    def _watched_quantities(self) -> list[Decimal | None]:
+        if not self._watched:
+            return []
+        return [self._quantity(side, raw) for (side, _), raw in self._watched.items()]
+
+    def _level_changes(
+        self, before: list[Decimal | None], update_id: int, event_time_ms: int | None
+    ) -> tuple[LevelChange, ...]:
+        if not before:
+            return ()
+        levels = zip(self._watched, before, self._watched_quantities(), strict=True)
+        return tuple(
+            LevelChange(side=s, price=p, before=old, after=new, update_id=update_id, event_time_ms=event_time_ms)
+            for (s, p), old, new in levels
+            if old != new
+        )
 
     def _writable_book(self) -> Book | None:
         """Return the book to write to, None while it waits for a snapshot."""
@@ -330,7 +374,7 @@ class Market:
         self._fault = fault
         self._seq += 1
 
-    def _book_changed(self, book: Book, now_ns: int) -> MarketChange:
+    def _book_changed(self, book: Book, now_ns: int, levels: tuple[LevelChange, ...] = ()) -> MarketChange:
         self._seq += 1
         self._book_seq = self._seq
         bid, ask = book.best_bid(), book.best_ask()
@@ -345,9 +389,9 @@ class Market:
             self._crossed_ns = None
         elif self._crossed_ns is None:
             self._crossed_ns = now_ns
-        return self._change(now_ns, None)
+        return self._change(now_ns, None, levels)
 
-    def _change(self, now_ns: int, trade: Trade | None) -> MarketChange:
+    def _change(self, now_ns: int, trade: Trade | None, levels: tuple[LevelChange, ...] = ()) -> MarketChange:
         return MarketChange(
             symbol=self._symbol.name,
             seq=self._seq,
@@ -355,6 +399,7 @@ class Market:
             trade=trade,
             best_bid=self._best_bid,
             best_ask=self._best_ask,
+            levels=levels,
         )
 
     def _is_live(self, now_ns: int) -> bool:

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Final
 
 from trading_engine.exchange.grid import Level
+from trading_engine.exchange.orders import Side
 from trading_engine.exchange.prints import Trade
 from trading_engine.exchange.symbols import Symbol
 
@@ -73,8 +74,26 @@ class MarketView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LevelChange:
+    """What one message did to a watched price level; a quantity is None where the book does not reach that far.
+
+    `side` is that of the orders resting there. `event_time_ms`: the venue's time; quotes and snapshots carry none.
+    """
+
+    side: Side
+    price: Decimal
+    before: Decimal | None
+    after: Decimal | None
+    update_id: int
+    event_time_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarketChange:
-    """What one message did to a market: `trade` is its print, the best prices are those after it."""
+    """What one message did to a market: `trade` is its print, the best prices are those after it.
+
+    `levels`: the watched levels whose quantity it changed (`Market.watch`).
+    """
 
     symbol: str
     seq: int
@@ -82,3 +101,4 @@ class MarketChange:
     trade: Trade | None
     best_bid: Decimal | None
     best_ask: Decimal | None
+    levels: tuple[LevelChange, ...] = ()
