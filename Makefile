@@ -5,14 +5,18 @@ PYTHON := .venv/bin/python
 # Two processes, each with whole files of tests: a server that a file's tests share is started once.
 PYTEST := $(PYTHON) -m pytest -n 2 --dist loadfile
 
-.PHONY: help run dev test check lint format bench screenshots lock clean
+.PHONY: help run dev test check lint format bench fidelity screenshots lock clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
+# gunicorn reads WEB_CONCURRENCY before it asks us, and answers anything but a number with a traceback.
 run: ## install what is missing and serve http://127.0.0.1:8080
+	@case "$${WEB_CONCURRENCY:-1}" in *[!0-9]*) \
+		echo "paper-exchange cannot start: WEB_CONCURRENCY='$$WEB_CONCURRENCY' is wrong: it must be 1, or not set" >&2; \
+		exit 2 ;; esac
 	@tools/bootstrap.sh run
-	@exec $(PYTHON) -m gunicorn wsgi:app
+	@exec env WEB_CONCURRENCY="$${WEB_CONCURRENCY:-1}" $(PYTHON) -m gunicorn wsgi:app
 
 dev: ## the same on the simulated market, reloading when a file changes
 	@tools/bootstrap.sh run
@@ -40,6 +44,10 @@ format: ## format the code and sort its imports
 bench: ## the benchmarks
 	@tools/bootstrap.sh test
 	@$(PYTHON) -m bench
+
+fidelity: ## how paper fills compare with real orders' fates, in the recorded files of CAPTURES_DIR
+	@tools/bootstrap.sh test
+	@$(PYTHON) -m bench.fidelity
 
 screenshots: ## make the pictures of docs/images from the running page
 	@tools/bootstrap.sh test

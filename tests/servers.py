@@ -1,13 +1,16 @@
 """Real processes for tests: the simulated venue, and our server on it as an operator starts it.
 
-Ports are the kernel's choice, data lies in the test's folder, nothing of the caller's settings gets in, and whatever
-was started is ended with its children. Logs are kept, and shown when something does not come up.
+Ports are free ones, data lies in the test's folder, nothing of the caller's settings gets in (no variable, no `.env`:
+what is started works in the test's folder), and whatever was started is ended with its children. Logs are kept, and
+shown when something does not come up.
 """
 
 import contextlib
 import http.client
 import json
 import os
+import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -35,12 +38,18 @@ def wait_until(condition: Callable[[], bool], what: str, *, timeout_s: float = S
         time.sleep(0.02)
 
 
+SERVER_PORTS = range(12_000, 32_000)
+"""Below those the kernel gives to clients: one of those may be some connection's end before the server is up."""
+
+
 def free_port() -> int:
-    """Return a port nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port nobody listens on at the moment. Truly random: tests elsewhere on the machine look for theirs."""
+    while True:
+        port = secrets.choice(SERVER_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(**settings: str) -> dict[str, str]:
@@ -94,7 +103,7 @@ class Process:
         with self.log_file.open("ab") as log:
             self.popen = subprocess.Popen(
                 list(command),
-                cwd=ROOT,
+                cwd=folder,
                 env=environment(**settings),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -186,7 +195,10 @@ class Venue(Process):
 
 
 class Server(Process):
-    """Our server under gunicorn (or whatever `command` says, where `{port}` stands for its port)."""
+    """Our server under gunicorn (or whatever `command` says, where `{port}` stands for its port).
+
+    A `port` is given where a server comes back under its old address.
+    """
 
     def __init__(
         self,
@@ -195,14 +207,22 @@ class Server(Process):
         *,
         command: Sequence[str] | None = None,
         log_name: str = "server.log",
+        port: int | None = None,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.folder = folder
         command = command or [sys.executable, "-m", "gunicorn", "wsgi:app"]
         super().__init__(
             [part.format(port=self.port) for part in command],
             folder,
-            {"PORT": str(self.port), "DATA_DIR": str(folder / "data"), "LOG_FORMAT": "json", **settings},
+            {
+                "PORT": str(self.port),
+                "DATA_DIR": str(folder / "data"),
+                "LOG_FORMAT": "json",
+                # gunicorn looks for it in the working directory, which is not the repository's.
+                "GUNICORN_CMD_ARGS": f"--config {shlex.quote(str(ROOT / 'gunicorn.conf.py'))}",
+                **settings,
+            },
             log_name=log_name,
         )
 
@@ -217,12 +237,16 @@ class Server(Process):
         (pid,) = self.children()
         return pid
 
+    def reached(self, path: str = "/health") -> int | None:
+        """Return the status a GET gives now, None where nobody answers."""
+        try:
+            return send(self.port, "GET", path).status
+        except OSError:
+            return None
+
     def answers(self, path: str = "/health") -> bool:
         """Whether a GET gives 200 now."""
-        try:
-            return send(self.port, "GET", path).status == 200
-        except OSError:
-            return False
+        return self.reached(path) == 200
 
     def wait_live(self) -> Self:
         """Return when orders can be placed on every configured symbol."""

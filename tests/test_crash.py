@@ -1,11 +1,7 @@
 """Kill the real server while it trades, start it again: whatever it had answered is there, once."""
 
+import contextlib
 import http.client
-import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 from decimal import Decimal
@@ -14,86 +10,14 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.servers import Server
+
 D = Decimal
 CLIENTS = 8
 KILLS = 2
 Json = dict[str, Any]
 
 pytestmark = pytest.mark.slow
-
-
-class Server:
-    """gunicorn as a user starts it, on the simulated market and a free port."""
-
-    def __init__(self, data_dir: Path) -> None:
-        self.data_dir = data_dir
-        self.log = data_dir / "server.log"
-        names = ("PATH", "HOME", "LANG", "TMPDIR")
-        self.environment = {name: os.environ[name] for name in names if name in os.environ} | {
-            "MARKET": "simulated",
-            "DATA_DIR": str(data_dir),
-            "PORT": "0",
-            "LOG_FORMAT": "json",
-        }
-        self.process: subprocess.Popen[bytes] | None = None
-        self.port = 0
-
-    def start(self) -> None:
-        """Start, and wait until it takes orders."""
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "wsgi:app"],
-                cwd=ROOT,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.port = self._wait("where it listens", self._listening)
-        self._wait("that it is ready", self._ready)
-
-    def kill(self) -> None:
-        """Pull the plug: no process of it gets a chance to say goodbye."""
-        assert self.process is not None
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(10)
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        self.process.wait(10)
-
-    def ask(self, method: str, path: str, body: Json | None = None) -> tuple[int, Json]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        try:
-            text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"} if text else {})
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-        finally:
-            connection.close()
-
-    def _listening(self) -> int:
-        for line in self.log.read_text().splitlines():
-            if "Listening at: http://" in line:
-                return int(line.split("Listening at: http://")[1].split(" ")[0].rpartition(":")[2])
-        return 0
-
-    def _ready(self) -> bool:
-        try:
-            return self.ask("GET", "/ready")[0] == 200
-        except OSError:
-            return False
-
-    def _wait(self, what: str, look: Any) -> Any:
-        assert self.process is not None
-        deadline = time.monotonic() + 30
-        while not (found := look()):
-            assert self.process.poll() is None, f"the server ended: {self.log.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"waiting in vain to learn {what}: {self.log.read_text()[-2000:]}"
-            time.sleep(0.05)
-        return found
 
 
 class Client(threading.Thread):
@@ -118,10 +42,11 @@ class Client(threading.Thread):
             }
             self.sent.add(mine)
             try:
-                status, answer = self.server.ask("POST", "/api/v1/orders", order)
+                reply = self.server.post("/api/v1/orders", order)
+                answer = reply.json
             except (OSError, http.client.HTTPException, ValueError):
                 return  # the plug was pulled
-            if status == 201:
+            if reply.status == 201:
                 self.answered[mine] = answer
 
 
@@ -129,8 +54,9 @@ def stored_orders(server: Server) -> dict[str, Json]:
     found: dict[str, Json] = {}
     cursor = None
     while True:
-        status, page = server.ask("GET", "/api/v1/orders?limit=1000" + (f"&cursor={cursor}" if cursor else ""))
-        assert status == 200, page
+        reply = server.get("/api/v1/orders?limit=1000" + (f"&cursor={cursor}" if cursor else ""))
+        assert reply.status == 200, reply.text
+        page = reply.json
         for order in page["orders"]:
             assert order["client_order_id"] not in found, "an order is there twice"
             found[order["client_order_id"]] = order
@@ -154,14 +80,18 @@ def balances_from_fills(orders: dict[str, Json]) -> dict[str, Decimal]:
 
 
 def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
-    server = Server(tmp_path)
     answered: dict[str, Json] = {}
     sent: set[str] = set()
     ids: set[int | str] = set()
-    try:
+    with contextlib.ExitStack() as started:
+
+        def start(number: int) -> Server:
+            server = Server(tmp_path, {"MARKET": "simulated"}, log_name=f"server-{number}.log")
+            return started.enter_context(server).wait_live()
+
         for kill in range(KILLS):
             began = time.monotonic()
-            server.start()
+            server = start(kill)
             if kill:
                 assert time.monotonic() - began < 20
             clients = [Client(server, f"k{kill}c{n}") for n in range(CLIENTS)]
@@ -178,7 +108,7 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
                 answered |= client.answered
                 sent |= client.sent
 
-        server.start()
+        server = start(KILLS)
         stored = stored_orders(server)
         assert set(answered) <= set(stored) <= sent
         for client_order_id, answer in answered.items():
@@ -188,17 +118,14 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path) -> None:
             ids.add(kept["id"])
         assert len(ids) == len(answered), "no number was given out twice"
 
-        status, portfolio = server.ask("GET", "/api/v1/portfolio")
-        assert status == 200
-        have = {balance["asset"]: D(balance["total"]) for balance in portfolio["balances"]}
+        portfolio = server.get("/api/v1/portfolio")
+        assert portfolio.status == 200
+        have = {balance["asset"]: D(balance["total"]) for balance in portfolio.json["balances"]}
         expected = {asset: amount for asset, amount in balances_from_fills(stored).items() if amount}
         assert have == expected
 
         one = next(iter(answered.values()))
         again = {name: one[name] for name in ("symbol", "side", "quantity", "client_order_id")}
-        status, repeated = server.ask("POST", "/api/v1/orders", again)
-        assert (status, repeated["id"]) == (200, one["id"]), "repeating an answered order tells its outcome"
-        server.stop()
-    finally:
-        if server.process is not None and server.process.poll() is None:
-            server.kill()
+        repeated = server.post("/api/v1/orders", again)
+        assert (repeated.status, repeated.json["id"]) == (200, one["id"]), "repeating an answer tells its outcome"
+        server.terminate()

@@ -44,6 +44,15 @@ def test_make_can_plan_every_target(target: str) -> None:
     assert planned.returncode == 0, planned.stderr
 
 
+@pytest.mark.parametrize("workers", ("x", "1.5", "-1", "1 2"))
+def test_make_run_refuses_a_number_of_workers_that_is_none_in_one_line(workers: str) -> None:
+    refused = run("make", "--silent", "run", WEB_CONCURRENCY=workers)
+    assert refused.returncode != 0
+    said = [line for line in refused.stderr.splitlines() if not line.startswith("make")]
+    assert said == [f"paper-exchange cannot start: WEB_CONCURRENCY='{workers}' is wrong: it must be 1, or not set"]
+    assert refused.stdout == ""
+
+
 def test_the_documents_name_only_commands_that_exist() -> None:
     for document in ("README.md", "CONTRIBUTING.md", *(str(path) for path in (ROOT / "docs").glob("*.md"))):
         commands = re.findall(r"(?:`|^\s*)make ([a-z]+)", read(document), re.MULTILINE)

@@ -75,6 +75,15 @@ def test_other_flask_commands_start_nothing(tmp_path: Path, venue: Venue, comman
         assert engines(server) == 0
 
 
+def test_a_settings_file_reaches_the_server_that_works_beside_it_and_no_test_works_in_the_repository(
+    tmp_path: Path, venue: Venue
+) -> None:
+    (tmp_path / ".env").write_text("ACCESS_PASSWORD=from-the-file\n")
+    with Server(tmp_path, venue.settings) as server:
+        wait_until(lambda: server.reached("/api/v1/account") == 401, "it asks for the password")
+        assert Path(f"/proc/{server.popen.pid}/cwd").resolve() == tmp_path.resolve()
+
+
 def test_a_second_server_on_the_same_data_stands_by_and_takes_over(tmp_path: Path, venue: Venue) -> None:
     settings = {**venue.settings}
     with Server(tmp_path, settings) as first:

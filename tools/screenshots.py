@@ -88,9 +88,10 @@ def serving(folder: Path) -> Iterator[str]:
         port = probe.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "TMPDIR", "LANG"}}
     settings = {"MARKET": "simulated", "PORT": str(port), "DATA_DIR": str(folder / "data"), "LOG_LEVEL": "warning"}
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "wsgi:app"], cwd=ROOT, env=kept | settings, start_new_session=True
-    )
+    settings["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py"), "wsgi:app"]
+    # Not in the repository's folder: its .env is somebody's own installation.
+    server = subprocess.Popen(command, cwd=folder, env=kept | settings, start_new_session=True)
     url = f"http://127.0.0.1:{port}"
     try:
         await_ready(url, server)

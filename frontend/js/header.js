@@ -148,7 +148,12 @@ function banners() {
     found.push(["offline", "bad", "Offline \u2013 connecting\u2026 Prices are old; nothing is sent.", null]);
   }
   const role = health?.engine?.role;
-  if (link.phase === "open" && role && role !== "active") found.push(["role", "warn", roleWords(role), null]);
+  if (link.phase === "open" && role && role !== "active") {
+    const reason = health.engine.reason ? ` Reason: ${health.engine.reason}.` : "";
+    found.push(["role", "warn", `${roleWords(role)}${reason}`, null]);
+  }
+  const feed = health?.feed;
+  if (link.phase === "open" && feed?.state === "down" && feed.reason) found.push(["feed", "warn", `Market data: ${feed.reason}.`, null]);
   const venue = health?.venue ?? state.hello?.venue;
   if (health?.simulated ?? state.hello?.simulated) {
     found.push(["simulated", "warn", "Simulated market \u2013 no connection to Binance; prices are generated.", null]);

@@ -70,15 +70,21 @@ class Simulator:
         book: dict[str, Any] = self._http.request("GET", f"{self.rest_url}/control/book?symbol={symbol}").json()
         return book
 
-    def requests(self) -> dict[str, Any]:
-        """Return what was asked of the exchange."""
-        seen: dict[str, Any] = self._http.request("GET", f"{self.rest_url}/control/requests").json()
+    def requests(self, latest: int = 0) -> dict[str, Any]:
+        """Return what was asked of the exchange, with so many of the latest requests one by one."""
+        seen: dict[str, Any] = self._http.request("GET", f"{self.rest_url}/control/requests?latest={latest}").json()
         return seen
 
     def asked(self, path: str) -> int:
-        """Return how often a path was asked for since the start."""
+        """Return how often a path was asked for since the start; how many pongs came for "pongs"."""
         count: int = self.requests()["counts"].get(path, 0)
         return count
+
+    def last_trade_id(self, symbol: str) -> int:
+        """Return the id of a symbol's newest trade."""
+        (trade,) = self._http.request("GET", f"{self.rest_url}/api/v3/trades?symbol={symbol}&limit=1").json()
+        trade_id: int = trade["id"]
+        return trade_id
 
     def heal(self) -> None:
         """Switch every fault off."""
@@ -106,6 +112,10 @@ class WitnessedMarket(Market):
         self.best: dict[int, tuple[Level, Level]] = {}
         self.unready: list[tuple[FeedState, str]] = []
         self.loads = 0
+        """Books loaded because there was none in step."""
+        self.renewals = 0
+        """Books loaded in the place of one in step, because the price had neared its edge: that is up to the price."""
+        self._in_step = False
 
     def load_snapshot(
         self,
@@ -117,7 +127,9 @@ class WitnessedMarket(Market):
         diffs: Sequence[RawDiff] = (),  # type: ignore[override]  # what the feed hands in
     ) -> MarketChange | None:
         change = super().load_snapshot(update_id, bids, asks, limit=limit, diffs=diffs)
-        self.loads += 1
+        self.loads += not self._in_step
+        self.renewals += self._in_step
+        self._in_step = True
         self._remember(change, diffs[-1][0] if diffs else update_id)
         return change
 
@@ -135,6 +147,7 @@ class WitnessedMarket(Market):
 
     def set_unready(self, state: FeedState, reason: str) -> MarketChange | None:
         self.unready.append((state, reason))
+        self._in_step = False
         return super().set_unready(state, reason)
 
     def _remember(self, change: MarketChange | None, whole_as_of: int | None) -> None:

@@ -369,14 +369,14 @@ def test_the_simulated_exchange_agrees_to_the_last_trade() -> None:
         feed = feed_of((simulator.rest_url, simulator.ws_url), client=client)
         feed.follow(market)
         with running(feed):
-            wait_until(lambda: time.time() % 60 < 55)  # no new minute between the looks that are compared
             wait_until(lambda: market.view(0).state is FeedState.LIVE and market.last_trade_id)
             simulator.control("rate", factor=5)
             history.candles(market, "1m")
             heard = market.last_trade_id or 0
             wait_until(lambda: (market.last_trade_id or 0) > heard + 20)
             simulator.control("pause", symbol="BTCUSDT")
-            time.sleep(0.3)
+            wait_until(lambda: market.last_trade_id == simulator.last_trade_id("BTCUSDT"))
+            wait_until(lambda: time.time() % 60 < 50, 15)  # no new minute between the looks that are compared
             asked = simulator.asked("/api/v3/aggTrades")
             ours = [plain(candle) for candle in history.candles(market, "1m", 100)]
             assert simulator.asked("/api/v3/aggTrades") == asked, "a seam that needed another question"

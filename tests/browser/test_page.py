@@ -7,10 +7,10 @@ from decimal import ROUND_DOWN, ROUND_HALF_UP, ROUND_UP, Decimal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, Response, Route, expect
 
-from tests.browser.conftest import Errors, OpenPage, until, wait_live
-from tests.browser.servers import ROOT, ROUNDING, Server
+from tests.browser.conftest import PATIENCE_MS, ROUNDING, Errors, OpenPage, until, wait_live
+from tests.servers import ROOT, Server, Venue, wait_until
 from tools import web_assets
 
 FRONTEND = ROOT / "frontend"
@@ -56,18 +56,24 @@ def test_older_candles_come_when_the_chart_is_drawn_aside(page: Page, has_chart:
     until(page, "document.getElementById('chart-summary').textContent.includes('candles: last')")
     box = page.locator("#chart").bounding_box()
     assert box is not None
-    with page.expect_response(lambda response: "before=" in response.url) as older:
-        for _ in range(8):
-            page.mouse.move(box["x"] + 60, box["y"] + 120)
-            page.mouse.down()
-            page.mouse.move(box["x"] + box["width"] - 160, box["y"] + 120, steps=8)
-            page.mouse.up()
-            page.wait_for_timeout(200)  # a paint of the chart
-    candles = older.value.json()["candles"]
+    answers: list[Response] = []
+    page.on("response", lambda response: answers.append(response) if "before=" in response.url else None)
+
+    def draw_aside() -> bool:
+        page.mouse.move(box["x"] + 60, box["y"] + 120)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] - 160, box["y"] + 120, steps=8)
+        page.mouse.up()
+        page.wait_for_timeout(200)  # a paint of the chart
+        return bool(answers)
+
+    wait_until(draw_aside, "older candles have come", timeout_s=PATIENCE_MS / 1000)
+    older = answers[0]
+    candles = older.json()["candles"]
     assert candles
     times = [candle["open_time_ms"] for candle in candles]
     assert times == sorted(times)
-    assert times[-1] < int(older.value.url.rsplit("before=", 1)[1])
+    assert times[-1] < int(older.url.rsplit("before=", 1)[1])
     expect(page.locator("#chart-note")).to_have_text("")
 
 
@@ -130,8 +136,8 @@ def test_symbols_are_found_by_keyboard_and_keep_their_drafts(page: Page) -> None
 
 
 def test_a_symbol_that_is_not_followed_yet_can_be_chosen(page: Page, server: Server) -> None:
-    followed = set(server.get("prices"))
-    listed = server.get("symbols")["symbols"]
+    followed = set(server.get("/api/v1/prices").json)
+    listed = server.get("/api/v1/symbols").json["symbols"]
     other = next(row for row in listed if row["symbol"] not in followed and row["status"] == "TRADING")
     page.click("#switcher-open")
     page.fill("#switcher-filter", other["symbol"])
@@ -249,6 +255,16 @@ def test_the_page_is_light_enough() -> None:
     assert own + library + font + html <= FIRST_LOAD_GZ_BYTES
 
 
+def test_settings_that_the_venue_does_not_know_are_named(open_page: OpenPage, tmp_path: Path, venue: Venue) -> None:
+    settings = {**venue.settings, "SYMBOLS": "BTCUSDT,NOPEUSDT", "STARTING_BALANCE": "USDT=1000,NOPE=5"}
+    with Server(tmp_path, settings) as own:
+        own.wait_for("/health")
+        page = open_page(own.url)
+        expect(page.locator(".banner[data-key=feed]")).to_contain_text("does not list NOPEUSDT (SYMBOLS)")
+        expect(page.locator(".banner[data-key=role]")).to_contain_text("values NOPE in USDT (STARTING_BALANCE)")
+        expect(page.locator("#pill-text")).to_contain_text("Live")
+
+
 @pytest.fixture(scope="session")
 def axe() -> str:
     """The source of axe-core, from the lock's development packages."""
@@ -272,10 +288,11 @@ AXE_RUN = """async () => {
 
 def test_axe_finds_nothing(open_page: OpenPage, server: Server, axe: str) -> None:
     """Both themes, phone and desktop, with and without a dialog."""
-    server.post("orders", {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.01"})
-    price = Decimal(server.get("prices?symbol=BTCUSDT")["BTCUSDT"]["price"])
+    assert server.post("/api/v1/orders", {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.01"}).status == 201
+    price = Decimal(server.get("/api/v1/prices?symbol=BTCUSDT").json["BTCUSDT"]["price"])
     low = (price * Decimal("0.95")).quantize(Decimal("0.01"), context=ROUNDING)
-    server.post("orders", {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.01", "price": str(low)})
+    resting = {"symbol": "BTCUSDT", "side": "buy", "quantity": "0.01", "price": str(low)}
+    assert server.post("/api/v1/orders", resting).status == 201
     page = open_page(server.url)
     wait_live(page)
     page.wait_for_selector("#dock-open tbody tr")

@@ -1,5 +1,6 @@
 """Trading by hand: from the book to the ticket, fills, resting, cancelling, refusals, lost answers and faults."""
 
+import contextlib
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -7,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import OpenPage, until, wait_live
-from tests.browser.servers import ROUNDING, Server, Venue, wait_until
+from tests.browser.conftest import ROUNDING, OpenPage, until, wait_live
+from tests.servers import Server, Venue, wait_until
 
 FAR_BELOW = Decimal("0.97")
 
@@ -57,7 +58,7 @@ def wait_still(page: Page) -> None:
         kept.append(page.locator("#asks").inner_text())
         return kept[-1] == kept[-2]
 
-    wait_until(unchanged, "the book stands still", timeout_s=10)
+    wait_until(unchanged, "the book stands still")
 
 
 def test_a_click_on_price_or_size_fills_the_ticket(page: Page, quiet_book: Venue) -> None:
@@ -104,7 +105,7 @@ def test_a_market_order_fills_and_changes_the_balances(page: Page, server: Serve
     tab(page, "positions")
     expect(page.locator("#dock-positions tbody tr")).to_contain_text("BTC/USDT")
     expect(page.locator("#dock-positions tbody tr")).to_contain_text("0.04995")
-    assert server.get("portfolio")["positions"]["BTCUSDT"]["quantity"] == "0.04995"
+    assert server.get("/api/v1/portfolio").json["positions"]["BTCUSDT"]["quantity"] == "0.04995"
 
 
 def test_a_market_buy_may_name_what_to_spend(page: Page, server: Server) -> None:
@@ -114,7 +115,7 @@ def test_a_market_buy_may_name_what_to_spend(page: Page, server: Server) -> None
     expect(page.locator("#submit")).to_have_text("Buy for 25,000.00 USDT")
     page.click("#submit")
     expect(page.locator("#result")).to_contain_text("Filled at")
-    order = server.get("orders?limit=1")["orders"][0]
+    order = server.get("/api/v1/orders?limit=1").json["orders"][0]
     assert order["quote_quantity"] == "25000"
     assert Decimal(order["filled_quote"]) <= 25000
 
@@ -152,13 +153,13 @@ def test_a_focused_order_is_cancelled_by_x_and_all_after_a_question(page: Page) 
 
 
 def test_closing_a_position_fills_the_ticket_and_sends_nothing(page: Page, server: Server) -> None:
-    server.post("orders", {"symbol": "ETHUSDT", "side": "buy", "quantity": "1"})
+    assert server.post("/api/v1/orders", {"symbol": "ETHUSDT", "side": "buy", "quantity": "1"}).status == 201
     tab(page, "positions")
     page.locator("#dock-positions [data-act=close]").click()
     expect(page.locator("#symbol-name")).to_have_text("ETH/USDT")
     expect(page.locator("#amount")).to_have_value("0.9990")
     assert page.evaluate("document.querySelector('[name=side]:checked').value") == "sell"
-    assert len(server.get("orders")["orders"]) == 1
+    assert len(server.get("/api/v1/orders").json["orders"]) == 1
     wait_live(page)
     page.click("#submit")
     expect(page.locator("#dock-positions .empty")).to_be_visible()
@@ -181,7 +182,7 @@ def test_faults_of_a_draft_are_shown_with_their_remedy(page: Page) -> None:
 
 
 def test_a_refusal_shows_its_sentence_code_and_field_and_keeps_the_draft(page: Page, server: Server) -> None:
-    price = Decimal(server.get("prices?symbol=BTCUSDT")["BTCUSDT"]["price"])
+    price = Decimal(server.get("/api/v1/prices?symbol=BTCUSDT").json["BTCUSDT"]["price"])
     page.fill("#price", str((price * 9).quantize(Decimal("0.01"), context=ROUNDING)))
     page.fill("#amount", "0.01")
     typed = page.input_value("#price")
@@ -193,7 +194,7 @@ def test_a_refusal_shows_its_sentence_code_and_field_and_keeps_the_draft(page: P
     expect(page.locator("#price")).to_be_focused()
     expect(page.locator("#price")).to_have_value(typed)
     expect(page.locator("#assertive")).to_contain_text("Order refused.")
-    assert server.get("orders")["orders"] == []
+    assert server.get("/api/v1/orders").json["orders"] == []
 
 
 def test_a_lost_answer_is_asked_for_and_the_order_is_placed_once(page: Page, server: Server) -> None:
@@ -214,7 +215,7 @@ def test_a_lost_answer_is_asked_for_and_the_order_is_placed_once(page: Page, ser
     page.keyboard.press("Enter")
     expect(page.locator("#result")).to_contain_text("Filled at")
     assert lost == [201]
-    assert len(server.get("orders")["orders"]) == 1
+    assert len(server.get("/api/v1/orders").json["orders"]) == 1
 
 
 def test_an_order_that_never_arrived_waits_for_the_user(page: Page, server: Server) -> None:
@@ -233,7 +234,7 @@ def test_an_order_that_never_arrived_waits_for_the_user(page: Page, server: Serv
     page.unroute("**/api/v1/orders*", lose)
     page.get_by_role("button", name="Send again").click()
     expect(page.locator("#result")).to_contain_text("rests in the book")
-    assert len(server.get("orders")["orders"]) == 1
+    assert len(server.get("/api/v1/orders").json["orders"]) == 1
 
 
 def test_a_stale_book_loses_its_colour_and_cannot_be_taken(page: Page, faulty: Venue) -> None:
@@ -267,13 +268,12 @@ def test_reset_asks_for_the_name_and_starts_anew(page: Page, server: Server) -> 
     expect(page.locator("#account")).to_be_hidden()
     expect(page.locator("#equity")).to_have_text("10,000.00")
     expect(page.locator("#dock-open .empty")).to_be_visible()
-    assert server.get("portfolio")["cash_balance"] == "10000"
+    assert server.get("/api/v1/portfolio").json["cash_balance"] == "10000"
 
 
 def test_a_killed_server_is_told_and_its_return_too(open_page: OpenPage, tmp_path: Path, venue: Venue) -> None:
-    own = Server(tmp_path, venue)
-    own.start()
-    try:
+    with contextlib.ExitStack() as started:
+        own = started.enter_context(Server(tmp_path, venue.settings)).wait_live()
         page = open_page(own.url)
         wait_live(page)
         choose(page, "type", "market")
@@ -286,11 +286,9 @@ def test_a_killed_server_is_told_and_its_return_too(open_page: OpenPage, tmp_pat
         expect(page.locator("#book-panel")).to_have_class("book-panel drained")
         page.fill("#amount", "0.01")
         expect(page.locator("#submit")).to_be_disabled()
-        own.start()
+        own = started.enter_context(Server(tmp_path, venue.settings, port=own.port)).wait_live()
         wait_live(page)
         tab(page, "fills")
-        expect(page.locator("#dock-fills tbody tr")).to_have_count(len(own.get("fills")["fills"]))
-        wait_until(lambda: page.locator(".banner[data-key=offline]").count() == 0, "the banner goes", timeout_s=5)
+        expect(page.locator("#dock-fills tbody tr")).to_have_count(len(own.get("/api/v1/fills").json["fills"]))
+        wait_until(lambda: page.locator(".banner[data-key=offline]").count() == 0, "the banner goes")
         expect(page.locator("#submit")).to_be_enabled()
-    finally:
-        own.kill()

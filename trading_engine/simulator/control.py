@@ -43,7 +43,8 @@ Market
     set_book        symbol, bids, asks, pause=true      exactly these levels [["price","quantity"],…]
 
 GET /control/book?symbol=   the true book: update_id, bids, asks (all levels, best first)
-GET /control/requests       what was asked and connected: counts by path, the latest with their times
+GET /control/requests       what was asked and connected: counts by path and of pongs, the latest with their times
+                            (?latest=N: so many at most)
 GET /control/faults         what is switched on
 DELETE /control/faults      everything back to normal, market switches included
 """
@@ -81,7 +82,7 @@ def read(plant: Plant, name: str, parameters: Mapping[str, str], seen: Callable[
         BadCommand: unknown name or symbol.
     """
     if name == "requests":
-        return seen()
+        return _latest(seen(), parameters.get("latest"))
     if name == "faults":
         return plant.faults.describe()
     if name != "book":
@@ -94,6 +95,15 @@ def read(plant: Plant, name: str, parameters: Mapping[str, str], seen: Callable[
         "bids": [[text(price), text(quantity)] for price, quantity in bids],
         "asks": [[text(price), text(quantity)] for price, quantity in asks],
     }
+
+
+def _latest(seen: Json, count: str | None) -> Json:
+    if count is None:
+        return seen
+    if not (count.isascii() and count.isdecimal()):
+        raise BadCommand("latest must be a whole number")
+    rows = seen["latest"]
+    return {**seen, "latest": rows[max(0, len(rows) - int(count)) :]}
 
 
 def clear(plant: Plant) -> Json:

@@ -318,6 +318,10 @@ class Server:
         self._counts["websocket requests"] += 1
         self.hub.request(peer, message)
 
+    def ponged(self) -> None:
+        """Count a pong."""
+        self._counts["pongs"] += 1
+
     def _too_many_handshakes(self, host: str) -> bool:
         if len(self._handshakes) > REMEMBERED:
             self._handshakes.clear()

@@ -84,6 +84,9 @@ class House(Protocol):
     def received(self, peer: Peer, message: str) -> None:
         """A text message came in."""
 
+    def ponged(self) -> None:
+        """A pong came in."""
+
 
 def frame(payload: bytes, opcode: Opcode = Opcode.TEXT) -> bytes:
     """A whole unmasked frame, as servers send it."""
@@ -296,6 +299,7 @@ class Peer(asyncio.Protocol):
                 continue
             if event.opcode is Opcode.PONG:
                 self.ponged = self._house.seconds()
+                self._house.ponged()
             if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG) and self._too_many():
                 self._flush()
                 self.close(CloseCode.POLICY_VIOLATION, "Too many requests")
