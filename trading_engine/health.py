@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trading_engine.binance.venues import Venue
-from trading_engine.exchange.engine import EngineRole, EngineStatus
+from trading_engine.exchange.door import EngineRole, EngineStatus
 from trading_engine.exchange.market import FeedState, Market, MarketView
 
 WORST_FIRST = (FeedState.DOWN, FeedState.STALE, FeedState.SYNCING, FeedState.LIVE)

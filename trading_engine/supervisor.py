@@ -16,7 +16,8 @@ import structlog
 from trading_engine.binance.venues import Venue
 from trading_engine.config import Config
 from trading_engine.exchange.accounts import Accounts
-from trading_engine.exchange.engine import Engine, EngineRole
+from trading_engine.exchange.door import EngineRole
+from trading_engine.exchange.engine import Engine
 from trading_engine.exchange.messages import OpenAccount, Refused
 from trading_engine.exchange.money import REPORTING_ASSET
 from trading_engine.store import ClaimLost, CommitUnknown, Journal, Store, StoreUnavailable, StoreUnusable
@@ -24,6 +25,9 @@ from trading_engine.venue_link import Stopped, VenueLink
 
 ACCOUNT: Final = "default"
 """The one account of single mode; each venue has its own of that name."""
+
+KEEP_S: Final = 1.0
+"""How often what is known of queues is kept: that much of it a crash may lose."""
 
 WATCH_S: Final = 0.2
 """How often the supervisor looks round when nothing calls it."""
@@ -166,6 +170,7 @@ class Supervisor:
     def _watch(self, stop: threading.Event) -> None:
         """Look after everything until the claim is lost (return) or the stop event is set (raise Stopped)."""
         claim_check_at = time.monotonic() + CLAIM_CHECK_S
+        keep_at = time.monotonic() + KEEP_S
         while True:
             if self.role != "active":
                 self._open_account()
@@ -180,6 +185,9 @@ class Supervisor:
                 raise Stopped
             if self._failure is not None and not self._recover(self._failure, stop):
                 return
+            if time.monotonic() >= keep_at:
+                keep_at = time.monotonic() + KEEP_S
+                self._engine.keep_memory()
             if time.monotonic() >= claim_check_at:
                 claim_check_at = time.monotonic() + CLAIM_CHECK_S
                 if not self._store.claimed():

@@ -180,7 +180,7 @@ class Session:
                 self.asked += 1
             elif isinstance(action, LoadBook):
                 taken = action.snapshot
-                diffs = [(each.update_id, each.bids, each.asks) for each in action.diffs]
+                diffs = [(each.update_id, each.bids, each.asks, each.event_time_ms) for each in action.diffs]
                 market.load_snapshot(taken.update_id, taken.bids, taken.asks, limit=taken.limit, diffs=diffs)
             else:
                 market.apply_diff(action.update_id, action.bids, action.asks, action.event_time_ms)

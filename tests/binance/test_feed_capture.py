@@ -149,7 +149,7 @@ class CheckedMarket(Market):
             self.next_diff = iter([diff for diff in self.tape.diffs if diff["u"] > update_id])
             self.rebuild.load(self.tape.snapshot)
             self.applied_id = update_id
-            for applied_id, _, _ in diffs:
+            for applied_id, *_ in diffs:
                 self._apply_next(applied_id)
             self.brought_forward = len(diffs)
         else:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from trading_engine.exchange.engine import Engine
-from trading_engine.exchange.market import FeedState, MarketChange, MarketView, Trade
+from trading_engine.exchange.market import ChangeKind, FeedState, LevelView, MarketChange, MarketView, Trade
 from trading_engine.exchange.messages import (
     EMPTY_STATE,
     Account,
@@ -26,11 +26,14 @@ from trading_engine.exchange.messages import (
     Refused,
 )
 from trading_engine.exchange.orders import Order, OrderType, Side, TimeInForce
+from trading_engine.exchange.queue_rules import Rule
 from trading_engine.exchange.symbols import PercentPrice, Symbol
+from trading_engine.exchange.waiting import LevelKey, WaitingPrints
+from trading_engine.exchange.watching import LevelChange
 
 D = Decimal
 ZERO = D(0)
-EVERY_TYPE = ("LIMIT", "LIMIT_MAKER", "MARKET")
+EVERY_TYPE = ("LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
 
 
 def symbol(name: str = "BTCUSDT", base: str = "BTC", quote: str = "USDT", **rules: Any) -> Symbol:
@@ -72,7 +75,10 @@ def levels(text: str) -> tuple[tuple[Decimal, Decimal], ...]:
 
 
 class FakeMarket:
-    """One symbol whose book a test states outright. Each change of it is returned as the engine would be told."""
+    """One symbol whose book a test states outright. Each change of it is returned as the engine would be told.
+
+    Its venue's clock goes on by 10 ms with each change. A book that is stated anew comes as one diff.
+    """
 
     def __init__(
         self, rules: Symbol, bids: str = "", asks: str = "", lock: AbstractContextManager[Any] | None = None
@@ -86,9 +92,16 @@ class FakeMarket:
         self.bids, self.asks = levels(bids), levels(asks)
         self.last_trade: Trade | None = None
         self.average_price: Decimal | None = None
+        self.waiting = WaitingPrints()
+        self.watched: set[LevelKey] = set()
+        self.unknown: set[LevelKey] = set()
         self.looks: list[int | None] = []
         self.before_look: Callable[[], object] = lambda: None
         self.after_look: Callable[[], object] = lambda: None
+
+    @property
+    def time_ms(self) -> int:
+        return self.seq * 10
 
     def view(self, levels: int | None = 20) -> MarketView:
         self.before_look()
@@ -103,6 +116,7 @@ class FakeMarket:
                 bids=self.bids[:levels],
                 asks=self.asks[:levels],
                 complete=levels is None or max(len(self.bids), len(self.asks)) <= levels,
+                waiting=self.waiting.levels(),
                 last_trade=self.last_trade,
                 average_price=self.average_price,
                 ticker=None,
@@ -112,36 +126,94 @@ class FakeMarket:
         self.after_look()
         return seen
 
-    def quote(self, *, bids: str | None = None, asks: str | None = None) -> MarketChange:
-        """Show another book."""
-        with self.lock:
-            self.bids = self.bids if bids is None else levels(bids)
-            self.asks = self.asks if asks is None else levels(asks)
-            self.update_id += 1
-            return self.change()
+    def shown(self, key: LevelKey) -> Decimal:
+        return dict(self.bids if key.side is Side.BUY else self.asks).get(key.price, ZERO)
 
-    def print_(self, price: str | Decimal, quantity: str | Decimal, *, buyer_is_maker: bool) -> MarketChange:
-        """Report a public trade."""
-        self.last_trade = Trade(
-            id=self.seq + 1, price=D(price), quantity=D(quantity), buyer_is_maker=buyer_is_maker, time_ms=self.seq
+    def watch(self, key: LevelKey) -> LevelView:
+        with self.lock:
+            self.watched.add(key)
+            return LevelView(
+                seq=self.seq,
+                shown=None if key in self.unknown else self.shown(key),
+                waiting=self.waiting.at(key),
+                shown_until_ms=self.waiting.shown_until_ms,
+                venue_ms=self.time_ms,
+            )
+
+    def unwatch(self, key: LevelKey) -> None:
+        with self.lock:
+            self.watched.discard(key)
+
+    def quote(self, *, bids: str | None = None, asks: str | None = None, shows_prints: bool = True) -> MarketChange:
+        """Show another book, by a diff emitted now, or before the prints that wait."""
+        return self.diff(
+            self.bids if bids is None else levels(bids),
+            self.asks if asks is None else levels(asks),
+            shows_prints=shows_prints,
         )
-        return self.change(self.last_trade)
+
+    def diff(self, bids: Any, asks: Any, *, shows_prints: bool = True) -> MarketChange:
+        with self.lock:
+            before = {key: self.shown(key) for key in self.watched}
+            self.bids, self.asks = bids, asks
+            self.update_id += 1
+            self.seq += 1
+            traded = self.waiting.show_until(self.time_ms) if shows_prints else {}
+            changes = [
+                LevelChange(key, was, self.shown(key), traded.get(key, ZERO))
+                for key, was in sorted(before.items())
+                if was != self.shown(key) or key in traded
+            ]
+            return self.change(kind=ChangeKind.DIFF, levels=tuple(changes))
+
+    def load(self) -> MarketChange:
+        """Come back with a whole new book: the one shown now."""
+        self.seq += 1
+        self.state = FeedState.LIVE
+        self.waiting.clear()
+        return self.change(kind=ChangeKind.LOADED)
+
+    def print_(
+        self, price: str | Decimal, quantity: str | Decimal, *, buyer_is_maker: bool, time_ms: int | None = None
+    ) -> MarketChange:
+        """Report a public trade, of this moment unless said otherwise."""
+        self.seq += 1
+        self.last_trade = Trade(
+            id=self.seq,
+            price=D(price),
+            quantity=D(quantity),
+            buyer_is_maker=buyer_is_maker,
+            time_ms=self.time_ms if time_ms is None else time_ms,
+        )
+        late = not self.waiting.add(self.last_trade, self.time_ms * 1_000_000)
+        return self.change(self.last_trade, kind=ChangeKind.TRADE, late=late)
 
     def become(self, state: FeedState, reason: str | None = None) -> MarketChange:
         """Change the state of the feed."""
         self.state, self.reason = state, reason
+        self.seq += 1
         return self.change()
 
-    def change(self, trade: Trade | None = None) -> MarketChange:
-        self.seq += 1
+    def change(
+        self,
+        trade: Trade | None = None,
+        *,
+        kind: ChangeKind = ChangeKind.OTHER,
+        late: bool = False,
+        levels: tuple[LevelChange, ...] = (),
+    ) -> MarketChange:
         view = self.view(1)
         return MarketChange(
             symbol=self.symbol.name,
             seq=self.seq,
             live=self.state is FeedState.LIVE,
+            kind=kind,
+            time_ms=self.time_ms if trade is None else trade.time_ms,
             trade=trade,
+            late=late,
             best_bid=view.best_bid,
             best_ask=view.best_ask,
+            levels=levels,
         )
 
 
@@ -201,6 +273,7 @@ class Exchange:
         *markets: FakeMarket,
         balances: str = "USDT=100000",
         fees: str = "0.001",
+        queue_rule: Rule = Rule.INFERRED,
         lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.markets = {market.symbol.name: market for market in markets}
@@ -212,6 +285,7 @@ class Exchange:
             now_ms=self.clock,
             maker_fee_rate=D(fees),
             taker_fee_rate=D(fees),
+            queue_rule=queue_rule,
             lock=lock,
         )
         self.engine.load(EMPTY_STATE)
@@ -226,7 +300,7 @@ class Exchange:
         """Return every event since the beginning; the journal's list begins after the account's opening."""
         return [*self._opening.events, *self.journal.events]
 
-    def order(self, side: Side, quantity: str | None = None, price: str | None = None, **more: Any) -> PlaceOrder:
+    def order(self, side: Side, quantity: Any = None, price: str | None = None, **more: Any) -> PlaceOrder:
         self.orders_sent += 1
         command = PlaceOrder(
             account_id=self.account.id,
@@ -242,11 +316,21 @@ class Exchange:
         )
         return replace(command, **more)
 
-    def buy(self, quantity: str | None = None, price: str | None = None, **more: Any) -> Placed:
+    def buy(self, quantity: Any = None, price: str | None = None, **more: Any) -> Placed:
         return self.engine.submit(self.order(Side.BUY, quantity, price, **more))
 
-    def sell(self, quantity: str | None = None, price: str | None = None, **more: Any) -> Placed:
+    def sell(self, quantity: Any = None, price: str | None = None, **more: Any) -> Placed:
         return self.engine.submit(self.order(Side.SELL, quantity, price, **more))
+
+    def buy_events(self, quantity: str) -> list[Any]:
+        """Buy at the market; return the events of it."""
+        before = len(self.journal.events)
+        self.buy(quantity)
+        return self.journal.events[before:]
+
+    def ahead(self, order: Order) -> Decimal | None:
+        """Return what is ahead of a resting order."""
+        return self.engine.queue_ahead(order.account_id).get(order.id)
 
     def tell(self, *changes: MarketChange) -> list[Any]:
         """Hand market changes to the engine as the feed does; return the events they cause."""

@@ -159,11 +159,12 @@ def test_a_limit_needs_its_whole_price_free_even_if_it_fills_better() -> None:
 
 
 def test_a_walk_looks_deeper_only_when_it_runs_out() -> None:
-    asks = " ".join(f"{100 + n}x1" for n in range(250))
-    exchange = exchange_with(asks=asks, balances="USDT=1000000")
+    asks = " ".join(f"{10_000 + n}x1" for n in range(250))
+    exchange = exchange_with(bids="9999x1", asks=asks, balances="USDT=10000000")
     market = exchange.markets["BTCUSDT"]
 
     def looks(quantity: str) -> list[int | None]:
+        exchange.clock.now_ms += 3_600_000
         market.looks.clear()
         exchange.buy(quantity)
         return market.looks
@@ -171,12 +172,13 @@ def test_a_walk_looks_deeper_only_when_it_runs_out() -> None:
     assert looks("20") == [20]
     assert looks("21") == [20, 200]
     assert looks("201") == [20, 200, None]
+    exchange.clock.now_ms += 3_600_000
     order = exchange.buy("251").order
-    assert (order.filled_quantity, order.reason) == (D(250), "no_liquidity")
+    assert (order.filled_quantity, order.reason) == (D(201), "price_band")
 
 
 def test_a_book_that_dies_between_two_looks_fills_nothing() -> None:
-    exchange = exchange_with(asks=" ".join(f"{100 + n}x1" for n in range(30)))
+    exchange = exchange_with(asks=" ".join(f"{100 + n / 100}x1" for n in range(30)))
     market = exchange.markets["BTCUSDT"]
 
     def die() -> None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from tests.exchange.fakes import ZERO, D, Exchange, FakeMarket, ListJournal, amounts, filled, kinds, symbol
-from trading_engine.exchange import engine as engine_module
 from trading_engine.exchange import history
-from trading_engine.exchange.engine import Engine, EngineRole
+from trading_engine.exchange.client_ids import CLOSED_KEPT_MS
+from trading_engine.exchange.door import EngineRole
+from trading_engine.exchange.engine import Engine
 from trading_engine.exchange.ledger import Books, BrokenBooksError, Draft
 from trading_engine.exchange.market import FeedState
 from trading_engine.exchange.messages import (
@@ -169,7 +170,7 @@ def test_memory_forgets_closed_orders_after_ten_minutes_and_the_store_is_asked(e
     command = replace(exchange.order(Side.BUY, "1"), client_order_id="mine")
     assert exchange.engine.submit(command, known_order).order == first
     assert asked == [], "memory knew it"
-    exchange.clock.now_ms += engine_module.CLOSED_KEPT_MS + 1
+    exchange.clock.now_ms += CLOSED_KEPT_MS + 1
     exchange.engine.submit(CancelAll(account_id=exchange.account.id, symbol=None))
     assert exchange.engine.state().orders == ()
     again = exchange.engine.submit(command, known_order)
@@ -228,6 +229,7 @@ def test_a_restart_goes_on_where_it_was(exchange: Exchange) -> None:
     market = exchange.markets["BTCUSDT"]
     # Another process counts its market's changes from the beginning.
     market.seq = 0
+    assert exchange.tell(market.load()) == []
     assert filled(exchange.tell(market.print_("99", "5", buyer_is_maker=True))) == ["5@100 maker"]
     assert exchange.now(order.id).leaves == D(15)
     exchange.engine.check()

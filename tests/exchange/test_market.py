@@ -9,7 +9,17 @@ import pytest
 
 from tests.exchange.fakes import symbol
 from trading_engine.exchange.freshness import MIN_INTERVALS, NO_CONNECTION, NO_DEPTH
-from trading_engine.exchange.market import FeedState, Market, MarketChange, MarketView, OffGrid, RawLevel, Ticker, Trade
+from trading_engine.exchange.market import (
+    ChangeKind,
+    FeedState,
+    Market,
+    MarketChange,
+    MarketView,
+    OffGrid,
+    RawLevel,
+    Ticker,
+    Trade,
+)
 from trading_engine.exchange.prints import PRINTS_KEPT
 
 D = Decimal
@@ -135,7 +145,16 @@ def test_every_change_has_the_next_number_and_the_best_prices_after_it() -> None
     stage = Stage()
     first = stage.market.load_snapshot(10, BIDS, ASKS, limit=1000)
     assert first == MarketChange(
-        symbol="BTCUSDT", seq=1, live=True, trade=None, best_bid=D("100.00"), best_ask=D("100.01")
+        symbol="BTCUSDT",
+        seq=1,
+        live=True,
+        kind=ChangeKind.LOADED,
+        time_ms=first.time_ms if first else 0,
+        trade=None,
+        late=False,
+        best_bid=D("100.00"),
+        best_ask=D("100.01"),
+        levels=(),
     )
     second = stage.diff(11, bids=[(100.0, 0.0)], asks=[(100.01, 0.0)])
     assert (second.seq, second.best_bid, second.best_ask) == (2, D("99.99"), D("100.02"))
@@ -151,7 +170,7 @@ def test_a_diff_before_the_first_book_changes_nothing() -> None:
 def test_buffered_diffs_come_with_the_snapshot_all_at_once() -> None:
     stage = Stage()
     change = stage.market.load_snapshot(
-        10, BIDS, ASKS, limit=1000, diffs=[(11, [(100.0, 0.0)], []), (12, [], [(100.01, 0.0)])]
+        10, BIDS, ASKS, limit=1000, diffs=[(11, [(100.0, 0.0)], [], 100), (12, [], [(100.01, 0.0)], 200)]
     )
     assert change is not None
     assert (change.seq, change.best_bid, change.best_ask) == (1, D("99.99"), D("100.02"))

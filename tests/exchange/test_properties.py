@@ -11,10 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.exchange.fakes import ZERO, D, Exchange, FakeMarket, amounts, symbol
 from trading_engine.exchange import history
 from trading_engine.exchange.accounts import Accounts
-from trading_engine.exchange.fills import limit_of, take, take_for_quote
+from trading_engine.exchange.fills import limit_of
 from trading_engine.exchange.market import FeedState, MarketChange
 from trading_engine.exchange.messages import (
     Account,
+    AmendOrder,
     CancelAll,
     CancelOrder,
     Command,
@@ -26,8 +27,19 @@ from trading_engine.exchange.messages import (
     ResetAccount,
 )
 from trading_engine.exchange.money import round_up
-from trading_engine.exchange.orders import Fill, Liquidity, Order, OrderType, Side, TimeInForce, hold_of
+from trading_engine.exchange.orders import (
+    Certainty,
+    Fill,
+    Liquidity,
+    Order,
+    OrderType,
+    Side,
+    Stage,
+    TimeInForce,
+    hold_of,
+)
 from trading_engine.exchange.portfolio import asset_rate, value
+from trading_engine.exchange.risk import CONDITIONAL, LIMITS
 from trading_engine.exchange.symbols import Symbol
 
 # Tick x step needs 8, 9, 9 and 2 decimals: where it is more than the quote asset's 8 (or 2), amounts must round.
@@ -50,10 +62,10 @@ sides = st.sampled_from(Side)
 def book(market: FakeMarket, middle: int, bids: list[int], asks: list[int]) -> MarketChange:
     """Quote the sizes (in lots) on neighbouring ticks around the middle one."""
     tick, step = market.symbol.tick_size, market.symbol.step_size
-    market.bids = tuple((tick * (middle - 1 - n), step * size) for n, size in enumerate(bids) if middle - 1 - n > 0)
-    market.asks = tuple((tick * (middle + 1 + n), step * size) for n, size in enumerate(asks))
-    market.update_id += 1
-    return market.change()
+    return market.diff(
+        tuple((tick * (middle - 1 - n), step * size) for n, size in enumerate(bids) if middle - 1 - n > 0),
+        tuple((tick * (middle + 1 + n), step * size) for n, size in enumerate(asks)),
+    )
 
 
 class Trading(RuleBasedStateMachine):
@@ -119,6 +131,57 @@ class Trading(RuleBasedStateMachine):
     def market(self, who: int, what: Symbol, side: Side, lots: int, repeat: int) -> None:
         self.place(who, what, side, TimeInForce.GTC, False, f"market-{repeat}", lots=lots)
 
+    @rule(
+        who=st.integers(0, 1),
+        what=st.sampled_from(RULES),
+        side=sides,
+        kind=st.sampled_from(sorted(CONDITIONAL)),
+        away=st.integers(1, 4),
+        above=st.booleans(),
+        lots=lots,
+        tif=st.sampled_from(TimeInForce),
+    )
+    def conditional(
+        self, who: int, what: Symbol, side: Side, kind: OrderType, away: int, above: bool, lots: int, tif: TimeInForce
+    ) -> None:
+        """Place a stop, a take-profit or a trailing stop near the last price, mostly on the side where it belongs."""
+        last = self.exchange.markets[what.name].last_trade
+        price = (last.price if last is not None else 15 * what.tick_size) + (away if above else -away) * what.tick_size
+        trails = kind is OrderType.TRAILING_STOP or away == 4
+        command = PlaceOrder(
+            account_id=self.accounts[who],
+            symbol=what.name,
+            side=side,
+            type=kind,
+            quantity=lots * what.step_size,
+            quote_quantity=None,
+            price=price if kind in LIMITS else None,
+            time_in_force=tif if kind in LIMITS else TimeInForce.GTC,
+            post_only=False,
+            client_order_id=f"stop-{self.journal.events[-1].seq}",
+            stop_price=None if trails and above else price,
+            trailing_bps=away * 300 if trails else None,
+        )
+        if price <= 0:
+            return
+        placed = self.try_(command)
+        assert not isinstance(placed, Placed) or placed.order.stage is Stage.ARMED
+
+    @precondition(lambda self: any(order.stage is Stage.ARMED for order in self.armed()))
+    @rule(data=st.data(), lots=lots, buyer_is_maker=st.booleans(), beyond=st.integers(-1, 2))
+    def last_price_reaches_a_stop(self, data: st.DataObject, lots: int, buyer_is_maker: bool, beyond: int) -> None:
+        order = data.draw(st.sampled_from(self.armed()))
+        market = self.exchange.markets[order.symbol]
+        standing = self.engine._open.shelves[order.symbol].triggers.standing(order.id)
+        fires_at = standing.fires_at or order.stop_price or market.symbol.tick_size * 15
+        tick = market.symbol.tick_size
+        price = round_up(fires_at / tick, 0) * tick + (beyond if order.side is Side.BUY else -beyond) * tick
+        if price > 0:
+            self.tell(market.print_(price, lots * market.symbol.step_size, buyer_is_maker=buyer_is_maker))
+
+    def armed(self) -> list[Order]:
+        return [order for order in self.engine.state().orders if order.is_open and order.stage is Stage.ARMED]
+
     @rule(who=st.integers(0, 1), what=st.sampled_from(RULES), side=sides, share=st.integers(1, 600_000))
     def market_by_quote(self, who: int, what: Symbol, side: Side, share: int) -> None:
         amount = round_up(share * what.tick_size * what.step_size, what.quote_precision)
@@ -166,6 +229,20 @@ class Trading(RuleBasedStateMachine):
         known = [order.id for order in self.engine.state().orders][-6:] or [999]
         self.try_(CancelOrder(account_id=self.accounts[who], order_id=data.draw(st.sampled_from(known))))
 
+    @precondition(lambda self: self.engine.status.open_orders)
+    @rule(data=st.data(), lots=st.none() | lots, ticks=st.none() | ticks)
+    def amend(self, data: st.DataObject, lots: int | None, ticks: int | None) -> None:
+        order = data.draw(st.sampled_from([order for order in self.engine.state().orders if order.is_open]))
+        rules = self.exchange.markets[order.symbol].symbol
+        command = AmendOrder(
+            account_id=order.account_id,
+            order_id=order.id,
+            quantity=None if lots is None else lots * rules.step_size,
+            price=None if ticks is None else ticks * rules.tick_size,
+        )
+        amended = self.try_(command)
+        assert not isinstance(amended, Placed) or amended.order.id == order.id
+
     @rule(
         who=st.integers(0, 1),
         symbol=st.sampled_from([None, *(rules.name for rules in RULES)]),
@@ -201,6 +278,8 @@ class Trading(RuleBasedStateMachine):
     def market_reaches_an_order(self, data: st.DataObject, lots: int, by_print: bool, depth: list[int]) -> None:
         """Trade or quote one tick through an open order."""
         order = data.draw(st.sampled_from([order for order in self.engine.state().orders if order.is_open]))
+        if order.price is None:
+            return
         market = self.exchange.markets[order.symbol]
         tick, step = market.symbol.tick_size, market.symbol.step_size
         buys, limit = order.side is Side.BUY, limit_of(order)
@@ -214,22 +293,32 @@ class Trading(RuleBasedStateMachine):
     def tell(self, change: MarketChange) -> None:
         before = len(self.journal.events)
         self.exchange.tell(change)
+        given: dict[int, Decimal] = {}
         for event in self.journal.events[before:]:
             assert change.live
+            if isinstance(event, OrderFilled) and event.fill.trade_id is not None and change.trade is not None:
+                given[event.account_id] = given.get(event.account_id, ZERO) + event.fill.quantity
+                assert given[event.account_id] <= change.trade.quantity
             if isinstance(event, OrderFilled) and event.fill.liquidity is Liquidity.MAKER:
                 self.met_by(event.fill, change)
 
     def met_by(self, fill: Fill, change: MarketChange) -> None:
-        """A maker fill is at its own limit, and what met it was strictly through that."""
+        """A maker fill is at its own limit, and what met it was at or through that."""
         order = self.exchange.now(fill.order_id)
         assert fill.price == order.price
         if fill.trade_id is not None:
-            through = change.trade.price if change.trade is not None else None
+            assert change.trade is not None
+            reached = change.trade.price
+            assert (fill.certainty is Certainty.CERTAIN) == (reached != fill.price)
         else:
             best = self.exchange.markets[fill.symbol].view(1)
-            through = best.best_ask if fill.side is Side.BUY else best.best_bid
-        assert through is not None
-        assert through < fill.price if fill.side is Side.BUY else through > fill.price
+            assert fill.receipt is not None
+            assert fill.receipt.level_price is not None
+            reached = fill.receipt.level_price
+            assert best.best_ask is not None
+            assert best.best_bid is not None
+            assert reached >= best.best_ask if fill.side is Side.BUY else reached <= best.best_bid
+        assert reached <= fill.price if fill.side is Side.BUY else reached >= fill.price
 
     @rule(broken=st.sampled_from([False, False, False, True]))
     def disk(self, broken: bool) -> None:
@@ -281,8 +370,9 @@ class Trading(RuleBasedStateMachine):
     def holds_are_exact(self) -> None:
         decimals = {rules.name: rules.quote_precision for rules in RULES}
         for order in self.engine.state().orders:
-            if order.is_open:
-                assert order.held == hold_of(order.side, limit_of(order), order.leaves, decimals[order.symbol])
+            if order.is_open and (order.stage is Stage.LIVE or order.price is not None or order.side is Side.SELL):
+                price = ZERO if order.side is Side.SELL else limit_of(order)
+                assert order.held == hold_of(order.side, price, order.leaves, decimals[order.symbol])
 
     @invariant()
     def fills_keep_their_limits(self) -> None:
@@ -315,27 +405,6 @@ class Trading(RuleBasedStateMachine):
 
 TestTrading = Trading.TestCase
 TestTrading.settings = settings(stateful_step_count=40)
-
-
-two_levels = st.lists(
-    st.tuples(st.integers(1, 40), st.integers(1, 500)), min_size=1, max_size=5, unique_by=lambda x: x[0]
-)
-
-
-@given(two_levels, st.integers(1, 60_000), sides, st.sampled_from([D("0.0001"), D("0.001"), D("0.0003")]))
-def test_a_quote_amount_buys_the_largest_quantity_it_covers(
-    rows: list[tuple[int, int]], cents: int, side: Side, step: Decimal
-) -> None:
-    """Checked against trying every lot."""
-    tick, lot, decimals = D("0.007"), D("0.0001"), 2
-    prices = sorted(rows, reverse=side is Side.SELL)
-    book = tuple((tick * price, lot * size) for price, size in prices)
-    amount = D(cents) / 100
-    taking = take_for_quote(book, side, amount, step, decimals)
-    assert taking.quote_amount <= amount
-    assert not taking.quantity % step
-    more = take(book, side, taking.quantity + step, None, decimals)
-    assert more.ran_out or more.quote_amount > amount or taking.ran_out
 
 
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=5), st.integers(1, 120), st.booleans())

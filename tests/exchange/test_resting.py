@@ -1,19 +1,27 @@
-"""What resting orders get: only what goes strictly through them, at their own limit, never the same size twice."""
+"""What resting orders get: what the queue leaves them and what comes through, at their limit, never the same twice."""
 
 from typing import Any
 
 import pytest
 
-from tests.exchange.fakes import ZERO, D, Exchange, FakeMarket, filled, kinds, symbol
+from tests.exchange.fakes import ZERO, D, Exchange, FakeMarket, filled, kinds, levels, symbol
+from trading_engine.exchange import history
 from trading_engine.exchange.market import FeedState
-from trading_engine.exchange.messages import CancelOrder
-from trading_engine.exchange.orders import OrderStatus
+from trading_engine.exchange.messages import CancelOrder, Refused
+from trading_engine.exchange.orders import Cause, Certainty, OrderStatus, Side, TimeInForce
+from trading_engine.exchange.queue_rules import Rule
+from trading_engine.exchange.waiting import LevelKey
 
 
 def exchange_with(
-    bids: str = "95x10", asks: str = "105x10", balances: str = "USDT=100000,BTC=500", **rules: Any
+    bids: str = "95x10",
+    asks: str = "105x10",
+    balances: str = "USDT=100000,BTC=500",
+    queue_rule: Rule = Rule.INFERRED,
+    **rules: Any,
 ) -> Exchange:
-    return Exchange(FakeMarket(symbol(**rules), bids, asks), balances=balances, fees="0")
+    market = FakeMarket(symbol(**rules), bids, asks)
+    return Exchange(market, balances=balances, fees="0", queue_rule=queue_rule)
 
 
 @pytest.mark.parametrize(
@@ -21,12 +29,12 @@ def exchange_with(
     (
         ("99.99", True, ["7@100 maker"]),
         ("90", True, ["7@100 maker"]),
-        ("100", True, []),
+        ("100", True, ["7@100 maker"]),
         ("100.01", True, []),
         ("99.99", False, []),
     ),
 )
-def test_a_print_fills_a_bid_only_strictly_through_it_and_from_a_seller(
+def test_a_print_fills_a_bid_that_nobody_is_ahead_of_from_a_seller(
     price: str, buyer_is_maker: bool, fills: list[str]
 ) -> None:
     exchange = exchange_with()
@@ -41,12 +49,12 @@ def test_a_print_fills_a_bid_only_strictly_through_it_and_from_a_seller(
     (
         ("100.01", False, ["7@100 maker"]),
         ("110", False, ["7@100 maker"]),
-        ("100", False, []),
+        ("100", False, ["7@100 maker"]),
         ("99.99", False, []),
         ("100.01", True, []),
     ),
 )
-def test_a_print_fills_an_ask_only_strictly_through_it_and_from_a_buyer(
+def test_a_print_fills_an_ask_that_nobody_is_ahead_of_from_a_buyer(
     price: str, buyer_is_maker: bool, fills: list[str]
 ) -> None:
     exchange = exchange_with()
@@ -121,12 +129,120 @@ def test_quotes_through_an_order_fill_it_level_by_level_but_never_twice() -> Non
     assert (fill.update_id, fill.trade_id, fill.level_quantity) == (market.update_id, None, D(10))
 
 
-def test_a_touching_quote_fills_nothing() -> None:
+def test_a_quote_that_comes_to_an_order_fills_it_and_the_same_size_does_not_again() -> None:
+    """W8: BUY 30@99; the ask comes to 99 with 12, stays 12, then shows 20."""
     exchange = exchange_with()
     exchange.buy("30", "99")
-    exchange.sell("30", "101")
     market = exchange.markets["BTCUSDT"]
-    assert exchange.tell(market.quote(asks="99x12"), market.quote(bids="101x5", asks="105x1")) == []
+    assert filled(exchange.tell(market.quote(asks="99x12"))) == ["12@99 maker"]
+    assert exchange.tell(market.quote(asks="99x12")) == []
+    assert filled(exchange.tell(market.quote(asks="99x20"))) == ["8@99 maker"]
+
+
+def test_an_order_waits_behind_what_rests_at_its_price() -> None:
+    """W4: bid 99 x 100, join 20. Print 30; diff to 50, of which 20 were cancelled; back to 90; then prints."""
+    exchange = exchange_with(bids="99x100", queue_rule=Rule.PRO_RATA)
+    order = exchange.buy("20", "99").order
+    market = exchange.markets["BTCUSDT"]
+    assert exchange.ahead(order) == D(100)
+    assert exchange.tell(market.print_("99", "30", buyer_is_maker=True)) == []
+    assert exchange.ahead(order) == D(70)
+    assert exchange.tell(market.quote(bids="99x50")) == []
+    assert exchange.ahead(order) == D(50)
+    assert exchange.tell(market.quote(bids="99x90")) == []
+    assert exchange.ahead(order) == D(50)
+    fill = exchange.tell(market.print_("99", "62", buyer_is_maker=True))[0].fill
+    assert (fill.quantity, fill.certainty, fill.receipt.cause) == (D(12), Certainty.LIKELY, Cause.PRINT)
+    assert (fill.receipt.ahead_before, fill.receipt.ahead_after) == (D(50), ZERO)
+    fill = exchange.tell(market.print_("98", "100", buyer_is_maker=True))[0].fill
+    assert (fill.quantity, fill.price) == (D(8), D(99))
+    assert (fill.certainty, fill.receipt.cause) == (Certainty.CERTAIN, Cause.PRINT_THROUGH)
+    assert exchange.now(order.id).status is OrderStatus.FILLED
+    exchange.engine.check()
+
+
+@pytest.mark.parametrize(
+    ("rule", "ahead"), ((Rule.PRO_RATA, "15"), (Rule.POWER_2, "18"), (Rule.STRICT, "20"), (Rule.TOUCH, "0"))
+)
+def test_each_rule_judges_a_cancellation_its_own_way(rule: Rule, ahead: str) -> None:
+    """W5: 20 ahead of 80, of which 20 are cancelled."""
+    exchange = exchange_with(bids="99x20", queue_rule=rule)
+    order = exchange.buy("5", "99").order
+    market = exchange.markets["BTCUSDT"]
+    exchange.tell(market.quote(bids="99x80"), market.quote(bids="99x60"))
+    found = exchange.ahead(order)
+    assert found is not None
+    assert found.quantize(D("0.1")) == D(ahead)
+
+
+def test_a_print_that_comes_after_the_diff_that_shows_it_gives_what_it_would_have_given_before() -> None:
+    """W6: 20 shown, 5 ahead. The diff to 12 looks like cancels; then the print of 8 that explains it comes."""
+    exchange = exchange_with(bids="99x5", queue_rule=Rule.PRO_RATA)
+    order = exchange.buy("10", "99").order
+    market = exchange.markets["BTCUSDT"]
+    exchange.tell(market.quote(bids="99x20"), market.quote(bids="99x12"))
+    assert exchange.ahead(order) == D(3)
+    late = market.print_("99", "8", buyer_is_maker=True, time_ms=market.time_ms - 5)
+    assert late.late
+    assert filled(exchange.tell(late)) == ["3@99 maker"]
+    assert exchange.ahead(order) == ZERO
+
+
+def test_own_orders_stand_in_line() -> None:
+    """W7: own 5 and 5, 10 and 16 ahead; a print of 18: 10 ahead, 5 filled, 3 between."""
+    exchange = exchange_with(bids="99x10", queue_rule=Rule.PRO_RATA)
+    market = exchange.markets["BTCUSDT"]
+    first = exchange.buy("5", "99").order
+    exchange.tell(market.quote(bids="99x16"))
+    second = exchange.buy("5", "99").order
+    assert (exchange.ahead(first), exchange.ahead(second)) == (D(10), D(16))
+    assert filled(exchange.tell(market.print_("99", "18", buyer_is_maker=True))) == ["5@99 maker"]
+    assert exchange.now(first.id).status is OrderStatus.FILLED
+    assert exchange.ahead(second) == D(3)
+
+
+def test_a_marketable_limit_takes_and_its_rest_is_first_in_line() -> None:
+    """W9: BUY 70 limit 100 against 100 x 50, 101 x 80."""
+    exchange = exchange_with(asks="100x50 101x80")
+    placed = exchange.buy("70", "100")
+    assert filled(exchange.journal.events) == ["50@100 taker"]
+    assert exchange.ahead(placed.order) == ZERO
+    assert exchange.buy("200", "101", time_in_force=TimeInForce.FOK).order.status is OrderStatus.EXPIRED
+    with pytest.raises(Refused, match="would_take"):
+        exchange.buy("1", "100", post_only=True)
+
+
+def test_a_cancelled_order_leaves_the_line_and_the_level_is_watched_no_more() -> None:
+    exchange = exchange_with(bids="99x10")
+    market = exchange.markets["BTCUSDT"]
+    order = exchange.buy("5", "99").order
+    assert market.watched == {LevelKey(Side.BUY, D("99"))}
+    exchange.engine.submit(CancelOrder(account_id=exchange.account.id, order_id=order.id))
+    assert market.watched == set()
+    assert exchange.tell(market.print_("98", "5", buyer_is_maker=True)) == []
+
+
+def test_beyond_the_known_book_nobody_knows_what_is_ahead_until_it_is_shown() -> None:
+    exchange = exchange_with(bids="95x10")
+    market = exchange.markets["BTCUSDT"]
+    market.unknown.add(LevelKey(Side.BUY, D("90")))
+    order = exchange.buy("5", "90").order
+    assert exchange.ahead(order) is None
+    assert exchange.tell(market.print_("90", "50", buyer_is_maker=True)) == []
+    market.unknown.clear()
+    exchange.tell(market.quote(bids="90x7"))
+    assert exchange.ahead(order) == D(7)
+    assert filled(exchange.tell(market.print_("90", "9", buyer_is_maker=True))) == ["2@90 maker"]
+
+
+def test_a_print_through_a_price_whose_queue_is_unknown_fills_there() -> None:
+    exchange = exchange_with(bids="95x10")
+    market = exchange.markets["BTCUSDT"]
+    market.unknown.add(LevelKey(Side.BUY, D("90")))
+    exchange.buy("5", "90")
+    exchange.buy("5", "90")
+    assert filled(exchange.tell(market.print_("89", "7", buyer_is_maker=True))) == ["5@90 maker", "2@90 maker"]
+    exchange.engine.check()
 
 
 def test_size_shown_before_a_restart_is_not_given_again_after_it() -> None:
@@ -140,23 +256,45 @@ def test_size_shown_before_a_restart_is_not_given_again_after_it() -> None:
     assert exchange.now(order.id).filled_quantity == 17
 
 
-def test_after_a_restart_quotes_that_came_since_are_given() -> None:
+def test_what_was_taken_is_remembered_also_from_history_alone() -> None:
     exchange = exchange_with()
     exchange.buy("30", "99")
+    exchange.buy("4")
     market = exchange.markets["BTCUSDT"]
-    exchange.tell(market.quote(asks="98x12"))
+    exchange.tell(market.quote(asks="98x12 105x10"))
+    exchange.engine.load(history.rebuild(exchange.history()))
+    assert exchange.tell(market.quote(asks="98x12 105x10")) == []
+    assert filled(exchange.tell(market.quote(asks="98x13 105x10"))) == ["1@99 maker"]
+    market.quote(asks="105x10")
+    assert filled(exchange.buy_events("7")) == ["6@105 taker"]
+
+
+def test_a_place_in_the_queue_survives_a_restart() -> None:
+    exchange = exchange_with(bids="99x100")
+    order = exchange.buy("20", "99").order
+    market = exchange.markets["BTCUSDT"]
+    exchange.tell(
+        market.print_("99", "70", buyer_is_maker=True), market.quote(bids="99x30"), market.quote(bids="99x80")
+    )
+    assert exchange.ahead(order) == D(30)
     exchange.engine.load(exchange.engine.state())
-    assert exchange.tell(market.quote(asks="100x5")) == []
-    assert filled(exchange.tell(market.quote(asks="98x12"))) == ["12@99 maker"]
+    exchange.tell(market.load())
+    assert exchange.ahead(order) == D(30)
+    exchange.engine.load(exchange.engine.state())
+    market.bids = levels("99x20")
+    exchange.tell(market.load())
+    assert exchange.ahead(order) == D(20)
 
 
-def test_size_that_left_and_came_back_is_new() -> None:
+def test_a_quote_that_flickers_gives_its_size_once() -> None:
     exchange = exchange_with()
     exchange.buy("30", "99")
     market = exchange.markets["BTCUSDT"]
     exchange.tell(market.quote(asks="98x12"))
     exchange.tell(market.quote(asks="105x10"))
-    assert filled(exchange.tell(market.quote(asks="98x12"))) == ["12@99 maker"]
+    assert exchange.tell(market.quote(asks="98x12")) == []
+    exchange.clock.now_ms += 3_600_000
+    assert filled(exchange.tell(market.quote(asks="98x13"))) == ["13@99 maker"]
 
 
 def test_size_that_shrank_counts_from_what_is_left() -> None:
@@ -195,7 +333,7 @@ def test_a_cascade_of_levels_is_looked_at_as_deep_as_the_order_reaches() -> None
     deep = " ".join(f"{100 + n / 10}x1" for n in range(39)) + " 104x9"
     market = exchange.markets["BTCUSDT"]
     assert len(filled(exchange.tell(market.quote(asks=asks)))) == 4
-    assert len(filled(exchange.tell(market.quote(asks=deep)))) == 35
+    assert len(filled(exchange.tell(market.quote(asks=deep)))) == 36
 
 
 def test_both_sides_and_a_print_in_one_change() -> None:
@@ -254,7 +392,7 @@ def test_an_order_that_waited_may_fill_at_once_or_be_cancelled() -> None:
     exchange.engine.submit(CancelOrder(account_id=exchange.account.id, order_id=goes.id))
     assert kinds(exchange.tell(market.become(FeedState.LIVE))) == ["OrderFilled"]
     assert exchange.now(fills.id).status is OrderStatus.FILLED
-    assert exchange.engine.watched == frozenset()
+    assert exchange.engine.status.open_orders == 0
 
 
 def test_orders_against_bitcoin_wait_for_a_bitcoin_price() -> None:
@@ -268,6 +406,7 @@ def test_orders_against_bitcoin_wait_for_a_bitcoin_price() -> None:
     bitcoin.quote(bids="", asks="")
     assert exchange.tell(pair.print_("0.04", "1", buyer_is_maker=True)) == []
     bitcoin.quote(bids="69999x5", asks="70001x5")
+    exchange.tell(pair.quote())
     fill = exchange.tell(pair.print_("0.04", "1", buyer_is_maker=True))[0].fill
     assert (fill.quote_rate, fill.fee_value) == (D(70_000), D("3.5"))
 
@@ -292,14 +431,35 @@ def test_a_change_that_touches_no_order_does_not_look_at_the_market() -> None:
     assert market.looks == []
 
 
-def test_a_symbol_is_watched_while_it_has_open_orders() -> None:
+def test_a_symbol_is_watched_while_it_has_open_orders_or_memories() -> None:
     exchange = exchange_with()
     order = exchange.buy("1", "100").order
     assert exchange.engine.watched == {"BTCUSDT"}
     exchange.engine.submit(CancelOrder(account_id=exchange.account.id, order_id=order.id))
+    exchange.engine.keep_memory()
     assert exchange.engine.watched == frozenset()
+    market = exchange.markets["BTCUSDT"]
     exchange.buy("1")
+    assert exchange.engine.watched == {"BTCUSDT"}  # as long as it is remembered what was taken
+    exchange.clock.now_ms += 3_600_000
+    market.seq += 1_000_000
+    exchange.tell(market.quote())
+    exchange.engine.keep_memory()
     assert exchange.engine.watched == frozenset()
+    assert market.watched == set()
+
+
+def test_what_is_kept_of_a_queue_goes_with_its_last_order() -> None:
+    exchange = exchange_with()
+    order = exchange.buy("1", "100").order
+    exchange.engine.keep_memory()
+    exchange.engine.submit(CancelOrder(account_id=exchange.account.id, order_id=order.id))
+    exchange.engine.keep_memory()
+    kept = [memory for batch in exchange.journal.batches for memory in batch.memory]
+    assert [(memory.key, memory.body is None) for memory in kept] == [("buy 100", False), ("buy 100", True)]
+    exchange.engine.keep_memory()
+    assert not exchange.journal.batches[-1].events
+    assert sum(bool(batch.memory) for batch in exchange.journal.batches) == 2
 
 
 def test_the_symbol_is_watched_before_the_market_is_looked_at() -> None:

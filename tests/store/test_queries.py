@@ -18,7 +18,7 @@ from trading_engine.exchange.messages import (
     Refused,
     ResetAccount,
 )
-from trading_engine.exchange.orders import Fill, Order, OrderStatus
+from trading_engine.exchange.orders import Certainty, Fill, Order, OrderStatus
 from trading_engine.store import Queries, Store
 from trading_engine.store.tables import is_open, orders
 
@@ -218,3 +218,36 @@ def test_questions_of_a_large_store_use_their_index(sqlite: str, question: str, 
     store.release()
     assert index in plan or (index == "PRIMARY KEY" and plan.startswith("SEARCH events"))
     assert "TEMP B-TREE" not in plan or "IN (" in question
+
+
+def test_a_fill_is_found_with_its_receipt_by_its_own_account_alone(store: Store) -> None:
+    with Desk(store) as desk:
+        placed = desk.buy("60")
+        first, second = placed.fills
+        queries = Queries(store)
+        for fill in (first, second):
+            found = queries.fill(desk.account_id, fill.id)
+            assert found == fill
+            assert found.receipt == fill.receipt is not None
+        (row, _) = queries.fills(desk.account_id, order_id=placed.order.id)
+        assert row.receipt is None, "the fill's row has none"
+        assert queries.fill(desk.account_id, placed.order.id) is None, "an order is no fill"
+        assert queries.fill(desk.open("other"), first.id) is None
+
+
+def test_fills_are_counted_by_how_sure_they_are_epoch_by_epoch(store: Store) -> None:
+    with Desk(store) as desk:
+        queries = Queries(store)
+
+        def counts(epoch: int) -> list[int]:
+            return list(queries.certainties(desk.account_id, epoch).values())
+
+        assert counts(1) == [0, 0, 0]
+        desk.buy("60")
+        assert counts(1) == [2, 0, 0]
+        desk.buy("0.01")
+        assert counts(1) == [3, 0, 0], "those of before are not counted again"
+        desk.engine.submit(ResetAccount(account_id=desk.account_id, balances={"USDT": D(1000)}))
+        desk.buy("0.01")
+        assert (counts(1), counts(2)) == ([3, 0, 0], [1, 0, 0])
+        assert Queries(store).certainties(desk.open("other"), 1) == dict.fromkeys(Certainty, 0)

@@ -323,7 +323,7 @@ class Follower:
 
     def _load(self, action: LoadBook) -> None:
         snapshot = action.snapshot
-        diffs = [(diff.update_id, diff.bids, diff.asks) for diff in action.diffs]
+        diffs = [(diff.update_id, diff.bids, diff.asks, diff.event_time_ms) for diff in action.diffs]
         now = self._monotonic()
         self._loaded_at = now  # even if it fails: a snapshot that cannot be loaded is not asked for again at once
         change = self.market.load_snapshot(

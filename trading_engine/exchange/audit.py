@@ -5,10 +5,12 @@ Raises `BrokenBooksError` naming the first thing that is wrong. Reads only; whoe
 
 from decimal import Decimal
 
+from trading_engine.exchange.fills import key_of
 from trading_engine.exchange.ledger import Books, BrokenBooksError
 from trading_engine.exchange.money import REPORTING_ASSET, ZERO
-from trading_engine.exchange.orders import Order, OrderStatus, OrderType, TimeInForce
-from trading_engine.exchange.resting import OpenOrders
+from trading_engine.exchange.open_orders import OpenOrders
+from trading_engine.exchange.orders import Order, OrderStatus, Stage, TimeInForce
+from trading_engine.exchange.resting import Shelf
 
 
 def check_books(books: Books) -> None:
@@ -30,9 +32,15 @@ def check_open_orders(books: Books, open_orders: OpenOrders) -> None:
             ranked = sorted(ids, key=lambda order_id: ladder.key(books.orders[order_id]))
             _must(ids == ranked, f"the {ladder.side} orders of {symbol} are out of order: {ids}")
             found += ids
+        _check_queues(books, shelf, symbol)
         for order_id in shelf.waiting:
             _must(books.orders[order_id].market_seq is None, f"order {order_id} waits, but met a live book")
             found.append(order_id)
+        armed = [order_id for order_id in sorted(expected) if order_id in shelf.triggers]
+        _must(len(armed) == len(shelf.triggers), f"{symbol} has triggers of orders that are not open")
+        _must(all(books.orders[order_id].stage is Stage.ARMED for order_id in armed), f"of {armed} some are not armed")
+        shelf.triggers.check()
+        found += armed
     _must(len(found) == len(expected) and set(found) == expected, f"orders {found} are indexed, {expected} are open")
     for account_id in books.accounts:
         mine = sorted(order.id for order in books.orders.values() if order.is_open and order.account_id == account_id)
@@ -40,6 +48,26 @@ def check_open_orders(books: Books, open_orders: OpenOrders) -> None:
             open_orders.of(account_id) == mine,
             f"account {account_id} has {mine} open, not {open_orders.of(account_id)}",
         )
+
+
+def _check_queues(books: Books, shelf: Shelf, symbol: str) -> None:
+    """Each resting order stands in the queue of its price, with what is left of it, unless its place is unknown."""
+    placed = {order_id: (key, queue) for key, queue in shelf.queues.items() for order_id in queue.order_ids()}
+    resting = set(shelf.buys.ids()) | set(shelf.sells.ids())
+    _must(
+        placed.keys() | shelf.unplaced.keys() == resting and not placed.keys() & shelf.unplaced.keys(),
+        f"orders {sorted(resting)} of {symbol} rest, {sorted(placed)} are queued, {sorted(shelf.unplaced)} unplaced",
+    )
+    for order_id, (key, queue) in placed.items():
+        order = books.orders[order_id]
+        _must(key == key_of(order), f"order {order_id} is queued at {key}, its limit is {order.price}")
+        _must(
+            queue.leaves(order_id) == order.leaves,
+            f"order {order_id} is queued for {queue.leaves(order_id)}, {order.leaves} of it is left",
+        )
+        _must(0 <= queue.ahead(order_id) <= queue.most_ahead(order_id), f"{queue.ahead(order_id)} ahead of {order_id}")
+    for key, queue in shelf.queues.items():
+        _must(not queue.is_empty, f"the queue at {key} is empty")
 
 
 def _check_sums(books: Books) -> None:
@@ -72,8 +100,11 @@ def _check_order(order: Order) -> None:
         full = order.filled_quantity == order.quantity
         _must(full == (order.status is OrderStatus.FILLED), f"order {order.id} is {order.status}, filled {full}")
     if order.is_open:
-        rests = order.type is OrderType.LIMIT and order.time_in_force is TimeInForce.GTC
-        _must(rests, f"order {order.id} is open and must not rest")
+        rests = order.price is not None and order.time_in_force is TimeInForce.GTC
+        _must(rests or order.stage is not Stage.LIVE, f"order {order.id} is open and must not rest")
+        _must(
+            order.stage is Stage.LIVE or not order.filled_quantity, f"order {order.id} is {order.stage} and has fills"
+        )
         _must(bool(order.held), f"order {order.id} is open and holds nothing")
     else:
         _must(not order.held, f"order {order.id} is {order.status} and still holds {order.held}")

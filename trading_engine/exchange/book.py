@@ -38,10 +38,10 @@ MAX_LEVELS: Final = 5_000
 
 FAR_BOUND: Final = MAX_LEVELS + MAX_LEVELS // 4
 
-NEAR_LEVELS: Final = 500
+NEAR_LEVELS: Final = 400
 """Levels kept in order, as long as there are so many; between half and twice as many at times."""
 
-SPARE_TOMBSTONES: Final = 250
+SPARE_TOMBSTONES: Final = 200
 """A side is swept when it has more near tombstones than near levels and this many besides."""
 
 LEADING_TOMBSTONES: Final = 8

@@ -11,91 +11,54 @@ Lock order: engine, then market, then journal. No public method calls another, p
 """
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, Protocol, overload
+from typing import Any, overload
 
-from trading_engine.exchange import epochs, history, risk
+from trading_engine.exchange import epochs, risk
+from trading_engine.exchange.admission import Standing
+from trading_engine.exchange.amending import emit_amendment, plan_amendment
 from trading_engine.exchange.audit import check_books, check_open_orders
-from trading_engine.exchange.execution import FeeRates
-from trading_engine.exchange.fills import Part
+from trading_engine.exchange.client_ids import ClientIds
+from trading_engine.exchange.door import EngineRole, EngineStatus, Journal, KnownOrder, Ticket
+from trading_engine.exchange.ending import emit_cancels
+from trading_engine.exchange.execution import FeeRates, terms_or_refuse
 from trading_engine.exchange.ledger import Books, Draft
 from trading_engine.exchange.market import MarketChange
 from trading_engine.exchange.meeting import meet, touches
 from trading_engine.exchange.messages import (
     EMPTY_STATE,
     Account,
+    AmendOrder,
     Batch,
     CancelAll,
     CancelOrder,
     Command,
     EngineState,
+    Memory,
     OpenAccount,
-    OrderCancelled,
     Placed,
     PlaceOrder,
+    Preview,
     Refused,
     ResetAccount,
 )
-from trading_engine.exchange.orders import Order, TimeInForce
-from trading_engine.exchange.placing import Standing, emit_order, plan_order
+from trading_engine.exchange.open_orders import OpenOrders
+from trading_engine.exchange.orders import Order, Stage
+from trading_engine.exchange.placing import Plan, emit_order, plan_order, previewed
 from trading_engine.exchange.portfolio import MarketSource
-from trading_engine.exchange.resting import ANY_CHANGE, OpenOrders, Shelf
+from trading_engine.exchange.queue_rules import Rule
+from trading_engine.exchange.resting import Shelf, Took, account_key
+from trading_engine.exchange.symbols import step_of
+from trading_engine.exchange.waiting import LevelKey
 
-CLOSED_KEPT_MS = 600_000
-"""How long a closed order stays in memory, for repeats of its client order id; older ones are in the store."""
+FORGET_MS = 10_000
+"""How often memories of what was taken are looked through, by the venue's clock."""
 
 HIGHEST_FEE_RATE = Decimal("0.1")
 """A tenth of what is received; no venue is near it, so more is a mistake in the settings."""
-
-KnownOrder = Callable[[int, int, str], Order | None]
-"""Looks an order up in the store by account id, epoch and client order id."""
-
-
-class Ticket(Protocol):
-    """The promise of a commit."""
-
-    def wait(self) -> None:
-        """Return once the batch is committed; raise Refused `not_committed` or `outcome_unknown` if it is not."""
-        ...
-
-    def then(self, tell: Callable[[Refused | None], None]) -> None:
-        """Have `tell` called with the outcome, None for committed: at once where it is known, else by the journal."""
-        ...
-
-
-class Journal(Protocol):
-    """What the engine needs of its journal."""
-
-    def append(self, batch: Batch) -> Ticket:
-        """Take the batch, in order, without I/O; raise Refused `not_committed` while nothing can be stored."""
-        ...
-
-
-class EngineRole(StrEnum):
-    """Whether the engine takes commands."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    HALTED = "halted"
-    CLOSED = "closed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineStatus:
-    """How the engine stands. `unstored_changes`: market changes whose fills the journal refused since the start."""
-
-    role: EngineRole
-    reason: str | None
-    generation: int
-    seq: int
-    accounts: int
-    open_orders: int
-    unstored_changes: int
 
 
 class Engine:
@@ -114,6 +77,7 @@ class Engine:
         now_ms: Callable[[], int],
         maker_fee_rate: Decimal,
         taker_fee_rate: Decimal,
+        queue_rule: Rule = Rule.INFERRED,
         lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         for rate in (maker_fee_rate, taker_fee_rate):
@@ -123,6 +87,7 @@ class Engine:
         self._journal = journal
         self._markets = markets
         self._clock_ms = now_ms
+        self._queue_rule = queue_rule
         self._fees = FeeRates(maker=maker_fee_rate, taker=taker_fee_rate)
         self._role = EngineRole.STARTING
         self._reason: str | None = None
@@ -147,13 +112,13 @@ class Engine:
             return self._generation
 
     @overload
-    def submit(self, command: PlaceOrder, known_order: KnownOrder | None = None) -> Placed: ...
+    def submit(self, command: PlaceOrder | AmendOrder, known_order: KnownOrder | None = None) -> Placed: ...
 
     @overload
-    def submit(self, command: CancelOrder | CancelAll, known_order: KnownOrder | None = None) -> tuple[Order, ...]: ...
+    def submit(self, command: CancelOrder | CancelAll) -> tuple[Order, ...]: ...
 
     @overload
-    def submit(self, command: OpenAccount | ResetAccount, known_order: KnownOrder | None = None) -> Account: ...
+    def submit(self, command: OpenAccount | ResetAccount) -> Account: ...
 
     def submit(self, command: Command, known_order: KnownOrder | None = None) -> Placed | tuple[Order, ...] | Account:
         """Carry a command out and return once it is committed; raise Refused, with nothing changed, if it cannot be.
@@ -182,6 +147,15 @@ class Engine:
             self._forget_closed()
             return self._place(command, known), self._last_ticket
 
+    def preview(self, command: PlaceOrder) -> Preview:
+        """Say what an order would do if it arrived now, by the very plan that would be carried out; change nothing.
+
+        Raises Refused as placing it would.
+        """
+        with self.lock:
+            self._must_run()
+            return self._preview(command)
+
     def on_market(self, change: MarketChange) -> None:
         """Let a market change meet the orders of its symbol. Never waits for a commit.
 
@@ -190,14 +164,14 @@ class Engine:
         """
         with self.lock:
             shelf = self._open.shelves.get(change.symbol)
-            if self._role is not EngineRole.RUNNING or shelf is None or not change.live:
+            if self._role is not EngineRole.RUNNING or shelf is None:
                 return
-            if not touches(shelf, change):
-                # No quote is through any limit any more, so nothing of what was given is still shown.
-                shelf.buys.remember({})
-                shelf.sells.remember({})
-                return
-            self._meet(shelf, change)
+            if not change.live:
+                shelf.missed = True
+            elif touches(shelf, change):
+                self._meet(shelf, change)
+            if change.time_ms >= shelf.forget_at_ms:
+                self._forget(shelf, change)
 
     @property
     def status(self) -> EngineStatus:
@@ -212,6 +186,31 @@ class Engine:
             unstored_changes=self._unstored_changes,
         )
 
+    def queue_ahead(self, account_id: int, order_ids: Collection[int] | None = None) -> dict[int, Decimal | None]:
+        """Return, by order id, the real quantity ahead of an account's resting orders; None where it is not known.
+
+        `order_ids`: only of these (None: all). An order that waits for a live book, or is closed, is not among them.
+        """
+        with self.lock:
+            wanted = self._open.of(account_id) if order_ids is None else order_ids
+            orders = [order for order_id in wanted if (order := self._books.orders.get(order_id)) is not None]
+            return {
+                order.id: self._open.shelves[order.symbol].ahead(order)
+                for order in orders
+                if order.is_open
+                and order.account_id == account_id
+                and order.market_seq is not None
+                and order.stage is Stage.LIVE
+            }
+
+    def keep_memory(self) -> None:
+        """Hand the journal what has been learnt of queues and of what accounts took, so that a restart knows it.
+
+        Not waited for: what a crash loses of it makes places in queues worse and fills fewer, never more.
+        """
+        with self.lock:
+            self._keep_memory()
+
     def halt(self, reason: str) -> None:
         """Refuse every command and ignore every change from now on; the first reason stays."""
         with self.lock:
@@ -221,6 +220,7 @@ class Engine:
         """Take no more commands; harmless when repeated."""
         with self.lock:
             if self._role is not EngineRole.HALTED:
+                self._keep_memory()
                 self._role, self._reason = EngineRole.CLOSED, "the engine is shutting down"
 
     def check(self) -> None:
@@ -232,24 +232,29 @@ class Engine:
     def state(self) -> EngineState:
         """Return everything in memory as a frozen value, committed or not: for checks, never for answers."""
         with self.lock:
-            return self._books.state()
+            return replace(self._books.state(), memory=self._memory(whole=True))
 
     # Private from here on: the lock is held, and nothing below takes it.
 
     def _remember(self, state: EngineState) -> None:
         self._books = Books(state)
-        self._open = OpenOrders()
-        self._client_ids: dict[tuple[int, int, str], int] = {}
+        self._open = OpenOrders(self._markets, self._queue_rule)
+        self._client_ids = ClientIds()
         self._account_names = {(account.name, account.venue): account.id for account in state.accounts}
-        self._closed: deque[tuple[int, int]] = deque()
         self._last_ticket = None
         for order in sorted(state.orders, key=lambda order: order.updated_ms):
-            self._place_in_memory(order, after=None if order.market_seq is None else ANY_CHANGE)
+            self._place_in_memory(order, queue_it=False)
             self._time_ms = max(self._time_ms, order.updated_ms)
-        for order in state.orders:
-            shelf = self._open.shelves.get(order.symbol)
-            if shelf is not None and order.filled_quantity and order.time_in_force is TimeInForce.GTC and order.price:
-                shelf.ladder(order.side).filled_before(order.account_id, order.filled_quantity)
+        known: dict[tuple[str, str], int] = {}
+        for memory in state.memory:
+            self._open.shelf(memory.symbol).restore(memory, self._books.orders)
+            known[memory.symbol, memory.key] = memory.seq
+        for fill in state.recent_fills:
+            if fill.account_id in self._books.accounts and fill.id > known.get((fill.symbol, account_key(fill)), 0):
+                self._open.shelf(fill.symbol).recall(fill)
+        for symbol, shelf in list(self._open.shelves.items()):
+            shelf.missed = True
+            self._open.drop_if_empty(symbol)
         self.watched = frozenset(self._open.shelves)
 
     def _must_run(self) -> None:
@@ -276,8 +281,10 @@ class Engine:
         match command:
             case PlaceOrder():
                 return self._place(command, known)
+            case AmendOrder():
+                return self._amend(command)
             case CancelOrder():
-                return self._cancel(command)
+                return self._cancel_orders([self._open_order(self._account(command.account_id), command.order_id).id])
             case CancelAll():
                 account = self._account(command.account_id)
                 return self._cancel_orders(self._open.of(account.id, command.symbol))
@@ -289,7 +296,7 @@ class Engine:
     def _place(self, command: PlaceOrder, known: Order | None) -> Placed:
         account = self._account(command.account_id)
         risk.check_shape(command)
-        order_id = self._client_ids.get((account.id, account.epoch, command.client_order_id))
+        order_id = self._client_ids.find(account.id, account.epoch, command.client_order_id)
         seen = self._books.orders[order_id] if order_id is not None else known
         if seen is not None and seen.epoch == account.epoch:
             risk.check_same(command, seen)
@@ -301,51 +308,55 @@ class Engine:
             # Watch first, look second: a change that lands after the look must find the symbol watched.
             self.watched |= {command.symbol}
         try:
-            standing = Standing(
-                free=lambda asset: self._books.free(account.id, asset),
-                on_symbol=self._open.count(account.id, command.symbol),
-                in_all=self._open.count(account.id),
-            )
-            plan = plan_order(command, self._markets, standing, self._fees, self._now())
+            plan = self._plan(command, account)
             draft = Draft(self._books)
             with self._or_halt():
                 order = emit_order(draft, command, account, plan)
                 self._commit(draft)
-                self._took(order, plan.taking.parts)
+                if plan.taking.slices:
+                    step = step_of(plan.terms.symbol)
+                    taken = Took(account_id=account.id, side=order.side, slices=plan.taking.slices, step=step)
+                    self._took(order.symbol, taken)
         finally:
             if rests and command.symbol not in self._open.shelves:
                 self.watched -= {command.symbol}
         return Placed(order=order, fills=tuple(draft.fills), created=True)
 
-    def _cancel(self, command: CancelOrder) -> tuple[Order, ...]:
+    def _amend(self, command: AmendOrder) -> Placed:
         account = self._account(command.account_id)
-        order = self._books.orders.get(command.order_id)
-        if order is None or order.account_id != account.id:
-            raise Refused("order_not_found", f"there is no order {command.order_id}")
-        if not order.is_open:
-            raise Refused("order_closed", f"order {order.id} is {order.status}")
-        return self._cancel_orders([order.id])
-
-    def _cancel_orders(self, order_ids: list[int]) -> tuple[Order, ...]:
-        if not order_ids:
-            return ()
+        order = self._open_order(account, command.order_id)
+        shelf = self._open.shelf(order.symbol)
+        plan = plan_amendment(
+            order,
+            command,
+            shelf,
+            self._standing(account, order.symbol),
+            lambda symbol: terms_or_refuse(symbol, self._markets, self._fees, self._now()),
+        )
         draft = Draft(self._books)
         with self._or_halt():
-            self._emit_cancels(draft, order_ids, None)
+            emit_amendment(draft, plan)
+            self._commit(draft)
+            if plan.taking.slices:
+                step = step_of(plan.terms.symbol)
+                taken = Took(account_id=account.id, side=order.side, slices=plan.taking.slices, step=step)
+                self._took(order.symbol, taken)
+        return Placed(order=draft.order(order.id), fills=tuple(draft.fills), created=True)
+
+    def _open_order(self, account: Account, order_id: int) -> Order:
+        order = self._books.orders.get(order_id)
+        if order is None or order.account_id != account.id:
+            raise Refused("order_not_found", f"there is no order {order_id}")
+        if not order.is_open:
+            raise Refused("order_closed", f"order {order.id} is {order.status}")
+        return order
+
+    def _cancel_orders(self, order_ids: list[int]) -> tuple[Order, ...]:
+        draft = Draft(self._books)
+        with self._or_halt():
+            emit_cancels(draft, order_ids, None, self._now())
             self._commit(draft)
         return tuple(self._books.orders[order_id] for order_id in order_ids)
-
-    def _emit_cancels(self, draft: Draft, order_ids: list[int], reason: str | None) -> None:
-        now = self._now()
-        for order_id in order_ids:
-            event = OrderCancelled(
-                seq=draft.next_seq,
-                time_ms=now,
-                account_id=draft.order(order_id).account_id,
-                order_id=order_id,
-                reason=reason,
-            )
-            history.apply(draft, event)
 
     def _open_account(self, command: OpenAccount) -> Account:
         if (command.name, command.venue) in self._account_names:
@@ -362,7 +373,7 @@ class Engine:
         deposits = epochs.valued(command.balances, self._markets)
         draft = Draft(self._books)
         with self._or_halt():
-            self._emit_cancels(draft, self._open.of(account.id), "account_reset")
+            emit_cancels(draft, self._open.of(account.id), "account_reset", self._now())
             epochs.emit_reset(draft, account, deposits, self._markets, self._now())
             self._commit(draft)
         return self._books.accounts[account.id]
@@ -370,21 +381,76 @@ class Engine:
     def _meet(self, shelf: Shelf, change: MarketChange) -> None:
         draft = Draft(self._books)
         with self._or_halt():
-            meeting = meet(draft, shelf, change, markets=self._markets, fees=self._fees, time_ms=self._now())
+            met = meet(draft, shelf, change, markets=self._markets, fees=self._fees, time_ms=self._now())
             try:
                 self._commit(draft)
             except Refused:
                 self._unstored_changes += 1
+                for order_id in draft.orders:
+                    order = self._books.orders[order_id]
+                    if order.market_seq is not None and order.stage is Stage.LIVE:
+                        shelf.undo(order)
                 return
-            for side, given in meeting.given.items():
-                shelf.ladder(side).remember(given)
-            for order, parts in meeting.took:
-                self._took(order, parts)
+            if met.last is not None:
+                shelf.printed(met.last.price, change.seq)
+            for took in met.took:
+                self._took(change.symbol, took)
 
-    def _took(self, order: Order, parts: tuple[Part, ...]) -> None:
-        shelf = self._open.shelves.get(order.symbol)
-        if shelf is not None and parts:
-            shelf.ladder(order.side).took(order.account_id, parts)
+    def _plan(self, command: PlaceOrder, account: Account) -> Plan:
+        standing = self._standing(account, command.symbol)
+        return plan_order(command, self._markets, standing, self._fees, self._now())
+
+    def _standing(self, account: Account, symbol: str) -> Standing:
+        shelf = self._open.shelves.get(symbol)
+        return Standing(
+            free=lambda asset: self._books.free(account.id, asset),
+            total=lambda asset: self._books.total(account.id, asset),
+            open_orders=lambda: [self._books.orders[order_id] for order_id in self._open.of(account.id)],
+            on_symbol=self._open.count(account.id, symbol),
+            in_all=self._open.count(account.id),
+            impact=None if shelf is None else shelf.impacts.get(account.id),
+        )
+
+    def _preview(self, command: PlaceOrder) -> Preview:
+        account = self._account(command.account_id)
+        risk.check_shape(command)
+        if command.symbol not in self._markets:
+            raise Refused("unknown_symbol", f"{command.symbol} is not followed here", "symbol")
+        plan = self._plan(command, account)
+        ahead = None
+        if plan.rest and plan.live and plan.condition is None and command.price is not None:
+            key = LevelKey(command.side, command.price)
+            ahead = self._open.shelf(command.symbol).ahead_of_newcomer(key, account.id)
+            self._open.drop_if_empty(command.symbol)
+        return previewed(plan, command.side, ahead)
+
+    def _took(self, symbol: str, took: Took) -> None:
+        self._open.shelf(symbol).took(took, self._time_ms)
+        self._watch_shelves()
+
+    def _memory(self, *, whole: bool) -> tuple[Memory, ...]:
+        seq = self._books.next_seq - 1
+        return tuple(memory for shelf in self._open.shelves.values() for memory in shelf.memory(seq, whole=whole))
+
+    def _keep_memory(self) -> None:
+        memory = self._memory(whole=False) if self._role is EngineRole.RUNNING else ()
+        if memory:
+            for symbol in list(self._open.shelves):
+                self._open.drop_if_empty(symbol)
+            self._watch_shelves()
+            with suppress(Refused):  # then all is loaded again, and with it what was kept before
+                self._journal.append(Batch(generation=self._generation, memory=memory))
+
+    def _forget(self, shelf: Shelf, change: MarketChange) -> None:
+        """Let what accounts took fade out of memory, now and then."""
+        shelf.forget_at_ms = change.time_ms + FORGET_MS
+        shelf.forget(self._now())
+        self._open.drop_if_empty(change.symbol)
+        self._watch_shelves()
+
+    def _watch_shelves(self) -> None:
+        if self.watched != self._open.shelves.keys():
+            self.watched = frozenset(self._open.shelves)
 
     def _commit(self, draft: Draft) -> None:
         """Append the draft's batch, then merge it: a journal that refuses leaves the books as they were."""
@@ -395,25 +461,21 @@ class Engine:
         for account in draft.accounts.values():
             self._account_names[account.name, account.venue] = account.id
         for order in draft.orders.values():
-            self._place_in_memory(order, after=order.market_seq)
-        if self.watched != self._open.shelves.keys():
-            self.watched = frozenset(self._open.shelves)
+            self._place_in_memory(order, queue_it=True)
+        self._watch_shelves()
 
-    def _place_in_memory(self, order: Order, *, after: int | None) -> None:
+    def _place_in_memory(self, order: Order, *, queue_it: bool) -> None:
         """Index an order as it now is; one that rests already keeps its place."""
-        self._client_ids[order.account_id, order.epoch, order.client_order_id] = order.id
+        self._client_ids.note(order)
         if order.is_open:
-            self._open.put(order, after)
+            self._open.put(order, queue_it=queue_it)
         else:
             self._open.remove(order)
-            self._closed.append((order.updated_ms, order.id))
 
     def _forget_closed(self) -> None:
         """Forget orders closed too long ago: the store knows them."""
-        oldest = self._now() - CLOSED_KEPT_MS
-        while self._closed and self._closed[0][0] < oldest:
-            order = self._books.orders.pop(self._closed.popleft()[1])
-            del self._client_ids[order.account_id, order.epoch, order.client_order_id]
+        for order_id in self._client_ids.forget(self._now()):
+            del self._books.orders[order_id]
 
     def _find_stored(self, command: PlaceOrder, known_order: KnownOrder) -> Order | None:
         """Look a client order id up in the store, unless memory has it. Runs before the lock is taken: it may block."""

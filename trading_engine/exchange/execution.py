@@ -11,8 +11,8 @@ from decimal import Decimal
 from trading_engine.exchange import history
 from trading_engine.exchange.fills import Execution
 from trading_engine.exchange.ledger import BrokenBooksError, Draft
-from trading_engine.exchange.messages import OrderFilled
-from trading_engine.exchange.money import ONE, REPORTING_ASSET, VALUE_DECIMALS, divide, round_half_up, unit
+from trading_engine.exchange.messages import OrderFilled, Refused
+from trading_engine.exchange.money import ONE, REPORTING_ASSET, VALUE_DECIMALS, ZERO, divide, round_half_up, unit
 from trading_engine.exchange.orders import Fill, Liquidity, Order, Side, hold_of
 from trading_engine.exchange.portfolio import RATE_DECIMALS, MarketSource, asset_rate
 from trading_engine.exchange.symbols import Symbol
@@ -49,6 +49,14 @@ def terms_of(symbol: Symbol, markets: Mapping[str, MarketSource], fees: FeeRates
     return Terms(symbol=symbol, quote_rate=rate, fees=fees, time_ms=time_ms)
 
 
+def terms_or_refuse(symbol: Symbol, markets: Mapping[str, MarketSource], fees: FeeRates, time_ms: int) -> Terms:
+    """Return the terms; raise Refused `no_valuation` while the quote asset cannot be valued."""
+    terms = terms_of(symbol, markets, fees, time_ms)
+    if terms is None:
+        raise Refused("no_valuation", f"no price is known to value {symbol.quote_asset} in USDT", "symbol")
+    return terms
+
+
 def execute(draft: Draft, order_id: int, execution: Execution, terms: Terms) -> None:
     """Emit the fill of an order.
 
@@ -58,8 +66,8 @@ def execute(draft: Draft, order_id: int, execution: Execution, terms: Terms) -> 
     order = draft.order(order_id)
     symbol, price, quantity = terms.symbol, execution.price, execution.quantity
     buys = order.side is Side.BUY
-    held = _held_after(order, quantity, symbol)
     quote_amount = round_half_up(price * quantity, symbol.quote_precision)
+    held = _held_after(order, quantity, quote_amount, symbol)
     if buys:
         spendable = draft.balance(order.account_id, order.quote_asset).free + order.held - held
         if quote_amount > spendable:
@@ -69,11 +77,7 @@ def execute(draft: Draft, order_id: int, execution: Execution, terms: Terms) -> 
                 )
             quote_amount = spendable
     rate = terms.quote_rate if terms.quote_rate is not None else divide(ONE, price, RATE_DECIMALS)
-    fee_rate = terms.fees.maker if execution.liquidity is Liquidity.MAKER else terms.fees.taker
-    if buys:
-        fee_asset, fee = order.base_asset, round_half_up(quantity * fee_rate, symbol.base_precision)
-    else:
-        fee_asset, fee = order.quote_asset, round_half_up(quote_amount * fee_rate, symbol.quote_precision)
+    fee, fee_asset = fee_of(order.side, quantity, quote_amount, execution.liquidity, terms)
     value = history.value_of_fill(order.base_asset, order.quote_asset, quantity, quote_amount, rate)
     fee_value = fee
     if fee_asset != REPORTING_ASSET:
@@ -100,13 +104,31 @@ def execute(draft: Draft, order_id: int, execution: Execution, terms: Terms) -> 
         trade_id=execution.trade_id,
         level_quantity=execution.level_quantity,
         quote_rate=rate,
+        certainty=execution.certainty,
+        receipt=execution.receipt,
     )
     event = OrderFilled(seq=seq, time_ms=terms.time_ms, account_id=order.account_id, fill=fill, held=held)
     history.apply(draft, event)
 
 
-def _held_after(order: Order, quantity: Decimal, symbol: Symbol) -> Decimal:
-    """Return what the order holds once `quantity` more is filled: never more than before."""
-    if not order.held or order.price is None:
-        return order.held
+def fee_of(
+    side: Side, quantity: Decimal, quote_amount: Decimal, liquidity: Liquidity, terms: Terms
+) -> tuple[Decimal, str]:
+    """Return the fee of a fill and its asset: a share of what is received, rounded half-up."""
+    rate = terms.fees.maker if liquidity is Liquidity.MAKER else terms.fees.taker
+    symbol = terms.symbol
+    if side is Side.BUY:
+        return round_half_up(quantity * rate, symbol.base_precision), symbol.base_asset
+    return round_half_up(quote_amount * rate, symbol.quote_precision), symbol.quote_asset
+
+
+def _held_after(order: Order, quantity: Decimal, quote_amount: Decimal, symbol: Symbol) -> Decimal:
+    """Return what the order holds once `quantity` more, for `quote_amount`, is filled: never more than before.
+
+    A market order that triggered spends its hold; what is over goes back with its last fill, or when it expires.
+    """
+    if not order.held or order.leaves == quantity:
+        return ZERO
+    if order.price is None:
+        return max(ZERO, order.held - (quote_amount if order.side is Side.BUY else quantity))
     return min(order.held, hold_of(order.side, order.price, order.leaves - quantity, symbol.quote_precision))

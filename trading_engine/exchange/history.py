@@ -19,13 +19,16 @@ from trading_engine.exchange.messages import (
     Event,
     LedgerAccount,
     OrderAccepted,
+    OrderAmended,
     OrderCancelled,
+    OrderEvent,
     OrderExpired,
     OrderFilled,
     OrderRested,
+    OrderTriggered,
 )
 from trading_engine.exchange.money import REPORTING_ASSET, VALUE_DECIMALS, ZERO, round_half_up
-from trading_engine.exchange.orders import OrderStatus, Side, ended, filled, rested
+from trading_engine.exchange.orders import Fill, Order, OrderStatus, Side, amended, ended, filled, rested, triggered
 from trading_engine.exchange.portfolio import entered, left, paid_fee
 
 
@@ -34,6 +37,23 @@ def apply(draft: Draft, event: Event) -> None:
     if event.seq != draft.next_seq:
         raise BrokenBooksError(f"event {event.seq} came where {draft.next_seq} was due")
     draft.begin_posting()
+    if isinstance(event, AccountOpened | AccountReset):
+        _begin_epoch(draft, event)
+    else:
+        _change_order(draft, event)
+    draft.end_posting(event.seq)
+    draft.events.append(event)
+    draft.next_seq = event.seq + 1
+
+
+def _begin_epoch(draft: Draft, event: AccountOpened | AccountReset) -> None:
+    if isinstance(event, AccountOpened):
+        _open(draft, event)
+    else:
+        _reset(draft, event)
+
+
+def _change_order(draft: Draft, event: OrderEvent) -> None:
     match event:
         case OrderFilled():
             _fill(draft, event)
@@ -45,23 +65,22 @@ def apply(draft: Draft, event: Event) -> None:
             _end(draft, event, OrderStatus.EXPIRED)
         case OrderRested():
             draft.orders[event.order_id] = rested(draft.order(event.order_id), event.market_seq)
-        case AccountOpened():
-            _open(draft, event)
-        case AccountReset():
-            _reset(draft, event)
-    draft.end_posting(event.seq)
-    draft.events.append(event)
-    draft.next_seq = event.seq + 1
+        case OrderTriggered():
+            _trigger(draft, event)
+        case OrderAmended():
+            _amend(draft, event)
 
 
 def rebuild(events: Iterable[Event]) -> EngineState:
     """Return the state that a complete history, in order, leads to; `orders` holds every order there ever was."""
     books = Books(EMPTY_STATE)
+    fills: list[Fill] = []
     for event in events:
         draft = Draft(books)
         apply(draft, event)
         draft.merge()
-    return books.state()
+        fills += draft.fills
+    return replace(books.state(), recent_fills=tuple(fills))
 
 
 def _accept(draft: Draft, event: OrderAccepted) -> None:
@@ -76,6 +95,35 @@ def _end(draft: Draft, event: OrderCancelled | OrderExpired, status: OrderStatus
     if order.held:
         draft.move(event.seq, order.account_id, order.asset_given, free=order.held, held=-order.held)
     draft.orders[order.id] = ended(order, status, event.reason, event.time_ms)
+
+
+def _trigger(draft: Draft, event: OrderTriggered) -> None:
+    order = draft.order(event.order_id)
+    _hold(draft, event.seq, order, event.held)
+    draft.orders[order.id] = triggered(
+        order, held=event.held, extreme=event.extreme, market_seq=event.market_seq, time_ms=event.time_ms
+    )
+
+
+def _amend(draft: Draft, event: OrderAmended) -> None:
+    order = draft.order(event.order_id)
+    _hold(draft, event.seq, order, event.held)
+    draft.orders[order.id] = amended(
+        order,
+        quantity=event.quantity,
+        price=event.price,
+        held=event.held,
+        market_seq=event.market_seq,
+        keeps_place=event.keeps_place,
+        time_ms=event.time_ms,
+    )
+
+
+def _hold(draft: Draft, seq: int, order: Order, held: Decimal) -> None:
+    """Post what an order sets aside from now on."""
+    more = held - order.held
+    if more:
+        draft.move(seq, order.account_id, order.asset_given, free=-more, held=more)
 
 
 def _fill(draft: Draft, event: OrderFilled) -> None:

@@ -60,6 +60,11 @@ class Books:
         balance = self.balances.get((account_id, asset))
         return balance.free if balance is not None else ZERO
 
+    def total(self, account_id: int, asset: str) -> Decimal:
+        """Return what an account has of an asset, free and held."""
+        balance = self.balances.get((account_id, asset))
+        return balance.total if balance is not None else ZERO
+
 
 class Draft:
     """The rows that the events of one batch have touched so far, over the books they will be merged into."""

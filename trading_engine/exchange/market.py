@@ -9,21 +9,24 @@ venue's times.
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
-from trading_engine.exchange.book import Book, RawLevel, SideCopy
+from trading_engine.exchange.book import Book, RawLevel
 from trading_engine.exchange.candles import Candle
+from trading_engine.exchange.copies import NO_LEVELS, Copy, RawCopy
 from trading_engine.exchange.freshness import Freshness
 from trading_engine.exchange.grid import EXACT_DIGITS, Grids, Level, OffGrid
-from trading_engine.exchange.orders import Side
 from trading_engine.exchange.prints import Prints, Trade
 from trading_engine.exchange.symbols import Symbol
-from trading_engine.exchange.views import FeedState, LevelChange, MarketChange, MarketView, Ticker
+from trading_engine.exchange.views import ChangeKind, FeedState, LevelView, MarketChange, MarketView, Ticker
+from trading_engine.exchange.waiting import LevelKey, WaitingPrints
+from trading_engine.exchange.watching import LevelChange, WatchedLevels, shown_at
 
 __all__ = [
+    "ChangeKind",
     "FeedState",
     "Level",
-    "LevelChange",
+    "LevelView",
     "Market",
     "MarketChange",
     "MarketView",
@@ -34,8 +37,8 @@ __all__ = [
     "Trade",
 ]
 
-RawDiff = tuple[int, Sequence[RawLevel], Sequence[RawLevel]]
-"""Update id, bids, asks."""
+RawDiff = tuple[int, Sequence[RawLevel], Sequence[RawLevel], int]
+"""Update id, bids, asks, event time."""
 
 CROSSED_NS: Final = 500_000_000
 """A book crossed or locked for longer than this is wrong, not in passing."""
@@ -87,8 +90,9 @@ class Market:
         self._venue_ms = 0
         self._venue_heard_ns = 0
         self._ticker: Ticker | None = None
-        self._copies: dict[int | None, _Copy] = {}
-        self._watched: dict[tuple[Side, Decimal], float] = {}
+        self._waiting = WaitingPrints()
+        self._watched = WatchedLevels()
+        self._copies: dict[int | None, Copy] = {}
 
     @property
     def symbol(self) -> Symbol:
@@ -115,13 +119,13 @@ class Market:
             grids.prices.widen(level[0] for level in side)
             grids.quantities.check([level[1] for level in side])
         book = Book(bids, asks, limit=limit, grids=grids)
-        newest_id = update_id
-        for newest_id, bid_changes, ask_changes in diffs:
+        newest_id, newest_ms = update_id, 0
+        for diff_id, bid_changes, ask_changes, time_ms in diffs:
             _check_quantities(bid_changes)
             _check_quantities(ask_changes)
-            book.apply_diff(newest_id, bid_changes, ask_changes)
+            book.apply_diff(diff_id, bid_changes, ask_changes)
+            newest_id, newest_ms = diff_id, time_ms
         with self.lock:
-            before = self._watched_quantities()
             self._book = book
             self._grids = grids
             self._raw_bid = self._raw_ask = None
@@ -132,7 +136,10 @@ class Market:
             self._crossed_ns = None
             now_ns = self._monotonic_ns()
             self._freshness.depth_seen(now_ns, in_rhythm=False)
-            return self._book_changed(book, now_ns, self._level_changes(before, newest_id, None))
+            self._hear_venue_time(newest_ms, now_ns)
+            self._waiting.clear()
+            self._waiting.show_until(newest_ms)
+            return self._book_changed(book, now_ns, ChangeKind.LOADED)
 
     def apply_diff(
         self, update_id: int, bids: Sequence[RawLevel], asks: Sequence[RawLevel], event_time_ms: int
@@ -147,14 +154,16 @@ class Market:
                     _check_quantities(bids)
                 if len(asks) <= CHECKED_LEVELS:
                     _check_quantities(asks)
-                before = self._watched_quantities()
+                touched = self._watched.shown(book, self._watched.named(bids, asks))
                 book.apply_diff(update_id, bids, asks)
                 self._update_id = max(update_id, self._update_id)
                 now_ns = self._monotonic_ns()
                 self._updated_at_ms = self._wall_ms()
                 self._hear_venue_time(event_time_ms, now_ns)
                 self._freshness.depth_seen(now_ns, in_rhythm=True)
-                return self._book_changed(book, now_ns, self._level_changes(before, update_id, event_time_ms))
+                traded = self._waiting.show_until(event_time_ms)
+                levels = self._watched.changes(book, touched, traded)
+                return self._book_changed(book, now_ns, ChangeKind.DIFF, levels)
             except ValueError as fault:
                 self._break(str(fault))
                 raise
@@ -175,11 +184,16 @@ class Market:
             try:
                 self._grids.prices.check([bid, ask])
                 self._grids.quantities.check([bid_quantity, ask_quantity])
-                before = self._watched_quantities()
+                touched = self._watched.shown(book, self._watched.quoted(book, self._grids, bid, ask))
                 book.apply_quote(update_id, (bid, bid_quantity), (ask, ask_quantity))
                 self._update_id = update_id
-                changes = self._level_changes(before, update_id, None)
-                return self._book_changed(book, self._monotonic_ns(), changes)
+                after = self._watched.shown(book, touched)
+                now_ns = self._monotonic_ns()
+                traded = {
+                    key: self._waiting.explain(key, before - after[key], now_ns) for key, before in touched.items()
+                }
+                levels = self._watched.changes(book, touched, traded)
+                return self._book_changed(book, now_ns, ChangeKind.QUOTE, levels)
             except ValueError as fault:
                 self._break(str(fault))
                 raise
@@ -192,7 +206,8 @@ class Market:
             now_ns = self._monotonic_ns()
             self._hear_venue_time(trade.time_ms, now_ns)
             self._seq += 1
-            return self._change(now_ns, trade)
+            late = not self._waiting.add(trade, now_ns)
+            return self._change(now_ns, ChangeKind.TRADE, trade=trade, late=late)
 
     def apply_ticker(self, ticker: Ticker) -> MarketChange | None:
         """Take over the day figures."""
@@ -201,7 +216,7 @@ class Market:
                 return None
             self._ticker = ticker
             self._seq += 1
-            return self._change(self._monotonic_ns(), None)
+            return self._change(self._monotonic_ns(), ChangeKind.OTHER)
 
     def set_rules(self, symbol: Symbol) -> MarketChange | None:
         """Take over new trading rules. The book stays, with the decimals it has where the new grid has fewer."""
@@ -220,9 +235,9 @@ class Market:
             self._raw_bid = self._raw_ask = None
             if book is None:
                 self._seq += 1
-                return self._change(self._monotonic_ns(), None)
+                return self._change(self._monotonic_ns(), ChangeKind.OTHER)
             book.use(grids)
-            return self._book_changed(book, self._monotonic_ns())
+            return self._book_changed(book, self._monotonic_ns(), ChangeKind.OTHER)
 
     def set_unready(self, state: FeedState, reason: str) -> MarketChange | None:
         """Take the market out of trading until the next `load_snapshot`; its last levels stay visible, marked so."""
@@ -234,7 +249,7 @@ class Market:
             self._synced = False
             self._unready = (state, reason)
             self._seq += 1
-            return self._change(self._monotonic_ns(), None)
+            return self._change(self._monotonic_ns(), ChangeKind.OTHER)
 
     def connection_alive(self, at_ns: int) -> MarketChange | None:
         """Note that the symbol's connection brought a message, of any symbol; a change when that ends a silence."""
@@ -244,7 +259,7 @@ class Market:
             if was_live or not self._is_live(at_ns):
                 return None
             self._seq += 1
-            return self._change(at_ns, None)
+            return self._change(at_ns, ChangeKind.OTHER)
 
     @property
     def needs_resync(self) -> str | None:
@@ -272,6 +287,24 @@ class Market:
 
     # Reader side: any thread.
 
+    def watch(self, key: LevelKey) -> LevelView:
+        """Tell of this level's changes from now on (`MarketChange.levels`); return it as it is."""
+        with self.lock:
+            self._watched.add(key)
+            book = self._writable_book()
+            return LevelView(
+                seq=self._seq,
+                shown=None if book is None else shown_at(book, key),
+                waiting=self._waiting.at(key),
+                shown_until_ms=self._waiting.shown_until_ms,
+                venue_ms=self._venue_now_ms(self._monotonic_ns()),
+            )
+
+    def unwatch(self, key: LevelKey) -> None:
+        """Tell of this level no more."""
+        with self.lock:
+            self._watched.remove(key)
+
     def view(self, levels: int | None = 20) -> MarketView:
         """Return a frozen copy with the `levels` best levels a side (None: all that are known)."""
         with self.lock:
@@ -289,12 +322,13 @@ class Market:
             last_trade, ticker, updated_at_ms = self._prints.last, self._ticker, self._updated_at_ms
             average = self._prints.average_price(symbol.average_price_minutes, self._venue_now_ms(now_ns))
             age_ns = self._freshness.depth_age_ns(now_ns)
+            waiting = self._waiting.levels()
         if copy is None:
             try:
-                copy = _NO_LEVELS if raw is None else raw.exact(levels)
+                copy = NO_LEVELS if raw is None else raw.exact(levels)
             except OffGrid as fault:
                 self._report_fault(fault)
-                copy, state, reason = _NO_LEVELS, FeedState.SYNCING, str(fault)
+                copy, state, reason = NO_LEVELS, FeedState.SYNCING, str(fault)
             else:
                 self._keep(levels, copy)
         return MarketView(
@@ -306,6 +340,7 @@ class Market:
             bids=copy.bids,
             asks=copy.asks,
             complete=copy.complete,
+            waiting=waiting,
             last_trade=last_trade,
             average_price=average,
             ticker=ticker,
@@ -323,44 +358,7 @@ class Market:
         with self.lock:
             return self._prints.candles(self._venue_now_ms(self._monotonic_ns()))
 
-    # Any thread.
-
-    def watch(self, side: Side, price: Decimal) -> Decimal | None:
-        """Report the level's changes from now on (`MarketChange.levels`); return its quantity now, None: not known."""
-        with self.lock:
-            quantity = self._quantity(side, float(price))
-            self._watched[side, price] = float(price)
-            return quantity
-
-    def unwatch(self, side: Side, price: Decimal) -> None:
-        """Report the level no longer."""
-        with self.lock:
-            self._watched.pop((side, price), None)
-
     # Below: the lock is held by the caller.
-
-    def _quantity(self, side: Side, price: float) -> Decimal | None:
-        book = self._book
-        if book is None or self._fault is not None:
-            return None
-        return book.bid_quantity(price) if side is Side.BUY else book.ask_quantity(price)
-
-    def _watched_quantities(self) -> list[Decimal | None]:
-        if not self._watched:
-            return []
-        return [self._quantity(side, raw) for (side, _), raw in self._watched.items()]
-
-    def _level_changes(
-        self, before: list[Decimal | None], update_id: int, event_time_ms: int | None
-    ) -> tuple[LevelChange, ...]:
-        if not before:
-            return ()
-        levels = zip(self._watched, before, self._watched_quantities(), strict=True)
-        return tuple(
-            LevelChange(side=s, price=p, before=old, after=new, update_id=update_id, event_time_ms=event_time_ms)
-            for (s, p), old, new in levels
-            if old != new
-        )
 
     def _writable_book(self) -> Book | None:
         """Return the book to write to, None while it waits for a snapshot."""
@@ -374,7 +372,9 @@ class Market:
         self._fault = fault
         self._seq += 1
 
-    def _book_changed(self, book: Book, now_ns: int, levels: tuple[LevelChange, ...] = ()) -> MarketChange:
+    def _book_changed(
+        self, book: Book, now_ns: int, kind: ChangeKind, levels: tuple[LevelChange, ...] = ()
+    ) -> MarketChange:
         self._seq += 1
         self._book_seq = self._seq
         bid, ask = book.best_bid(), book.best_ask()
@@ -389,14 +389,25 @@ class Market:
             self._crossed_ns = None
         elif self._crossed_ns is None:
             self._crossed_ns = now_ns
-        return self._change(now_ns, None, levels)
+        return self._change(now_ns, kind, levels=levels)
 
-    def _change(self, now_ns: int, trade: Trade | None, levels: tuple[LevelChange, ...] = ()) -> MarketChange:
+    def _change(
+        self,
+        now_ns: int,
+        kind: ChangeKind,
+        *,
+        trade: Trade | None = None,
+        late: bool = False,
+        levels: tuple[LevelChange, ...] = (),
+    ) -> MarketChange:
         return MarketChange(
             symbol=self._symbol.name,
             seq=self._seq,
             live=self._is_live(now_ns),
+            kind=kind,
+            time_ms=trade.time_ms if trade is not None else self._venue_now_ms(now_ns),
             trade=trade,
+            late=late,
             best_bid=self._best_bid,
             best_ask=self._best_ask,
             levels=levels,
@@ -429,29 +440,29 @@ class Market:
         """Return the venue's clock: its latest time heard of, and what has gone by since on ours."""
         return self._venue_ms + (now_ns - self._venue_heard_ns) // _MS_NS
 
-    def _raw_copy(self) -> "_RawCopy | None":
+    def _raw_copy(self) -> RawCopy | None:
         if self._book is None or self._fault is not None:
             return None
-        return _RawCopy(self._book_seq, *self._book.copy(), self._grids)
+        return RawCopy(self._book_seq, *self._book.copy(), self._grids)
 
-    def _exact_copy(self, count: int) -> "_Copy":
+    def _exact_copy(self, count: int) -> Copy:
         book = self._book
         if book is None or self._fault is not None:
-            return _NO_LEVELS
+            return NO_LEVELS
         try:
             # One level more than asked for tells whether there are more.
             bids, asks = book.bids(count + 1), book.asks(count + 1)
         except OffGrid as fault:
             self._break(str(fault))
-            return _NO_LEVELS
+            return NO_LEVELS
         complete = len(bids) <= count and len(asks) <= count
-        copy = _Copy(self._book_seq, bids[:count], asks[:count], complete=complete)
+        copy = Copy(self._book_seq, bids[:count], asks[:count], complete=complete)
         self._keep(count, copy)
         return copy
 
     # Below: the lock need not be held.
 
-    def _keep(self, count: int | None, copy: "_Copy") -> None:
+    def _keep(self, count: int | None, copy: Copy) -> None:
         """Remember `copy` for other readers; should an older one be left here, its `book_seq` gives it away."""
         if len(self._copies) >= COPIES_KEPT and count not in self._copies:
             self._copies.clear()
@@ -462,31 +473,6 @@ class Market:
             self._break(str(fault))
 
 
-class _Copy(NamedTuple):
-    """Exact levels as of the book change `book_seq`."""
-
-    book_seq: int
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
-    complete: bool
-
-
-class _RawCopy(NamedTuple):
-    """Both sides copied under the lock, to be made exact outside it."""
-
-    book_seq: int
-    bids: SideCopy
-    asks: SideCopy
-    grids: Grids
-
-    def exact(self, count: int | None) -> _Copy:
-        """Return the `count` best levels a side; raise OffGrid."""
-        bids, asks = self.bids.exact(self.grids), self.asks.exact(self.grids)
-        complete = count is None or (len(bids) <= count and len(asks) <= count)
-        return _Copy(self.book_seq, bids[:count], asks[:count], complete=complete)
-
-
-_NO_LEVELS: Final = _Copy(-1, (), (), complete=True)
 _LIVE: Final = (FeedState.LIVE, None)
 
 

@@ -10,16 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
-from types import MappingProxyType
+from typing import NamedTuple
 
-from trading_engine.exchange.orders import Fill, Order, OrderType, Side, TimeInForce
+from trading_engine.exchange import refusals
+from trading_engine.exchange.orders import Fill, Order, OrderType, SelfTradePrevention, Side, TimeInForce
 
 # Commands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceOrder:
-    """Place an order. A limit order has `quantity` and `price`; a market order `quantity` or `quote_quantity`."""
+    """Place an order. A limit order has `quantity` and `price`; a market order `quantity` or `quote_quantity`.
+
+    The conditional types have `quantity`, `stop_price` or `trailing_bps` or both, and a price where they are limits.
+    """
 
     account_id: int
     symbol: str
@@ -31,6 +35,19 @@ class PlaceOrder:
     time_in_force: TimeInForce
     post_only: bool
     client_order_id: str
+    stop_price: Decimal | None = None
+    trailing_bps: int | None = None
+    self_trade_prevention: SelfTradePrevention | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AmendOrder:
+    """Change an open order's quantity (its whole, what is filled included), its price, or both; None leaves it."""
+
+    account_id: int
+    order_id: int
+    quantity: Decimal | None
+    price: Decimal | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +83,7 @@ class ResetAccount:
     balances: Mapping[str, Decimal]
 
 
-Command = PlaceOrder | CancelOrder | CancelAll | OpenAccount | ResetAccount
+Command = PlaceOrder | AmendOrder | CancelOrder | CancelAll | OpenAccount | ResetAccount
 
 
 # Rows: what is kept of an account, besides its orders and fills
@@ -125,8 +142,7 @@ class LedgerAccount(StrEnum):
     DEPOSITS = "deposits"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """Line `n` (from 0) of the posting of event `seq`. The amounts of one posting sum to zero per asset.
 
     `account_id` is None for the exchange's own ledger accounts, which all accounts share.
@@ -204,6 +220,42 @@ class OrderRested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTriggered:
+    """The last price, `price` of print `trade_id`, set an armed order off; it is an order of the book and holds `held`.
+
+    `extreme` is the price it had followed, if it trails.
+    """
+
+    seq: int
+    time_ms: int
+    account_id: int
+    order_id: int
+    held: Decimal
+    extreme: Decimal | None
+    trade_id: int
+    price: Decimal
+    market_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderAmended:
+    """An open order was changed, and holds `held`. It keeps its place in the queue, or arrives anew.
+
+    `market_seq` is the state of the market it was judged against, None: it waits for a live book.
+    """
+
+    seq: int
+    time_ms: int
+    account_id: int
+    order_id: int
+    quantity: Decimal
+    price: Decimal | None
+    held: Decimal
+    market_seq: int | None
+    keeps_place: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OrderFilled:
     """An order got a fill; the fill's id is this event's `seq`. `held` is what the order still sets aside after it."""
 
@@ -227,7 +279,11 @@ class OrderCancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderExpired:
-    """What was left of an order ended: `no_liquidity` (the known book ended), `ioc`, or `fok` (nothing was filled)."""
+    """What was left of an order ended, and why.
+
+    `no_liquidity` (the known book ended), `price_band`, `ioc`, `fok` (nothing was filled), or `insufficient_balance`
+    (it triggered and costs more than the account has).
+    """
 
     seq: int
     time_ms: int
@@ -236,7 +292,21 @@ class OrderExpired:
     reason: str
 
 
-Event = AccountOpened | AccountReset | OrderAccepted | OrderRested | OrderFilled | OrderCancelled | OrderExpired
+OrderEvent = OrderAccepted | OrderRested | OrderTriggered | OrderAmended | OrderFilled | OrderCancelled | OrderExpired
+Event = AccountOpened | AccountReset | OrderEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the engine knows of one symbol's market besides its orders, as of event `seq`.
+
+    `key` says of what: one queue, or what one account took. `body` is JSON; None: there is nothing to know any more.
+    """
+
+    symbol: str
+    key: str
+    seq: int
+    body: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,23 +314,25 @@ class Batch:
     """What one command or market change did: its events in order, and the LAST state of every row they touched.
 
     Fills and entries are new rows; the others are upserts by account id, order id, (account, asset) and (account,
-    epoch, asset). `net_deposits` (USDT by account id) holds the accounts whose deposits changed. Never empty.
+    epoch, asset). `net_deposits` (USDT by account id) holds the accounts whose deposits changed. `memory` comes in
+    batches of its own, without events. Never empty.
     """
 
     generation: int
-    events: tuple[Event, ...]
-    accounts: tuple[Account, ...]
-    orders: tuple[Order, ...]
-    fills: tuple[Fill, ...]
-    entries: tuple[Entry, ...]
-    balances: tuple[Balance, ...]
-    positions: tuple[Position, ...]
+    events: tuple[Event, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    orders: tuple[Order, ...] = ()
+    fills: tuple[Fill, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    balances: tuple[Balance, ...] = ()
+    positions: tuple[Position, ...] = ()
     net_deposits: Mapping[int, Decimal] = field(default_factory=dict)
+    memory: tuple[Memory, ...] = ()
 
     @property
     def seq(self) -> int:
-        """Return the last event's sequence number."""
-        return self.events[-1].seq
+        """Return the last event's sequence number: the batch's own, or the one before what is remembered."""
+        return self.events[-1].seq if self.events else self.memory[-1].seq
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,6 +341,8 @@ class EngineState:
 
     `orders` are the open ones and those closed in the last 10 minutes; `positions` those of each account's present
     epoch; `system_balances` by (ledger account, asset); `net_deposits` in USDT by account id, for the present epoch.
+    `memory` is what the engine knew of queues and of what accounts took; `recent_fills` are those of the last 10
+    minutes, oldest first, for what it does not hold yet.
     """
 
     next_seq: int
@@ -278,6 +352,8 @@ class EngineState:
     positions: tuple[Position, ...]
     system_balances: Mapping[tuple[LedgerAccount, str], Decimal]
     net_deposits: Mapping[int, Decimal]
+    memory: tuple[Memory, ...] = field(default=(), compare=False)
+    recent_fills: tuple[Fill, ...] = field(default=(), compare=False)
 
 
 EMPTY_STATE = EngineState(
@@ -302,70 +378,42 @@ class Placed:
     created: bool
 
 
-# Refusals
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewedFill:
+    """What one level of the book would give an order; quantities in the base asset, `fee` in `fee_asset`."""
+
+    price: Decimal
+    quantity: Decimal
+    quote_amount: Decimal
+    fee: Decimal
+    fee_asset: str
+    level_quantity: Decimal
+    waiting: Decimal
+    taken_before: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """What a refusal code means: its HTTP status and a title."""
+class Preview:
+    """What an order would do if it arrived now; nothing has changed.
 
-    status: int
-    title: str
+    `live` False: it would wait for a live book. `rests` is the quantity that would stay open, `queue_ahead` what would
+    be ahead of it (None: not known, or nothing rests); `expires` why anything else would expire.
+    """
 
-
-REFUSALS: Mapping[str, Refusal] = MappingProxyType(
-    {
-        "invalid_order": Refusal(status=422, title="The order's fields do not fit together"),
-        "not_supported": Refusal(status=422, title="Not supported"),
-        "unknown_symbol": Refusal(status=422, title="Unknown symbol"),
-        "symbol_not_trading": Refusal(status=422, title="The symbol is not trading"),
-        "price_filter": Refusal(status=422, title="Price outside the symbol's rules"),
-        "lot_size": Refusal(status=422, title="Quantity outside the symbol's rules"),
-        "market_lot_size": Refusal(status=422, title="Quantity outside the symbol's rules for market orders"),
-        "notional": Refusal(status=422, title="Order value outside the symbol's rules"),
-        "percent_price": Refusal(status=422, title="Price too far from the average price"),
-        "trailing_delta": Refusal(status=422, title="Trailing delta outside the symbol's rules"),
-        "iceberg_parts": Refusal(status=422, title="The iceberg order has too many parts"),
-        "max_position": Refusal(status=422, title="The position would grow too large"),
-        "max_open_orders": Refusal(status=422, title="Too many open orders"),
-        "max_algo_orders": Refusal(status=422, title="Too many open stop-loss and take-profit orders"),
-        "max_iceberg_orders": Refusal(status=422, title="Too many open iceberg orders"),
-        "max_order_lists": Refusal(status=422, title="Too many open order lists"),
-        "max_amends": Refusal(status=422, title="The order was amended too often"),
-        "exchange_max_open_orders": Refusal(status=422, title="Too many open orders on the exchange"),
-        "exchange_max_algo_orders": Refusal(
-            status=422, title="Too many open stop-loss and take-profit orders on the exchange"
-        ),
-        "exchange_max_iceberg_orders": Refusal(status=422, title="Too many open iceberg orders on the exchange"),
-        "exchange_max_order_lists": Refusal(status=422, title="Too many open order lists on the exchange"),
-        "would_take": Refusal(status=422, title="A post-only order would trade at once"),
-        "insufficient_balance": Refusal(status=422, title="Insufficient balance"),
-        "no_valuation": Refusal(status=503, title="No price to value the asset with"),
-        "duplicate_client_order_id": Refusal(status=409, title="The client order id belongs to another order"),
-        "order_not_found": Refusal(status=404, title="Order not found"),
-        "order_closed": Refusal(status=409, title="The order is closed"),
-        "account_not_found": Refusal(status=404, title="Account not found"),
-        "account_exists": Refusal(status=409, title="The account exists"),
-        "invalid_balance": Refusal(status=422, title="Balance cannot be taken"),
-        "book_stale": Refusal(status=503, title="The order book is not live"),
-        "syncing": Refusal(status=503, title="The market is being synchronised"),
-        "not_committed": Refusal(status=503, title="Not done: it could not be stored"),
-        "outcome_unknown": Refusal(status=503, title="Outcome unknown: repeat with the same client order id"),
-        "standby": Refusal(status=503, title="Another process runs the engine"),
-        "starting": Refusal(status=503, title="The engine is starting"),
-        "halted": Refusal(status=503, title="The engine is halted"),
-    }
-)
-"""Every refusal code, in one table."""
+    fills: tuple[PreviewedFill, ...]
+    filled_quantity: Decimal
+    filled_quote: Decimal
+    rests: Decimal
+    queue_ahead: Decimal | None
+    expires: str | None
+    live: bool
+    best_bid: Decimal | None
+    best_ask: Decimal | None
+    update_id: int
 
 
-class Refused(Exception):
-    """A command was refused and nothing changed. `code` is one of `REFUSALS`; `field` names the input it is about."""
+# Refusals: the table is in `refusals`
 
-    def __init__(self, code: str, detail: str, field: str | None = None) -> None:
-        super().__init__(f"{code}: {detail}")
-        self.code = code
-        self.detail = detail
-        self.field = field
-        self.status = REFUSALS[code].status
-        self.title = REFUSALS[code].title
+REFUSALS = refusals.REFUSALS
+Refusal = refusals.Refusal
+Refused = refusals.Refused

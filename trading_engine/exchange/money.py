@@ -78,6 +78,9 @@ def plain(value: Decimal) -> str:
 
     Raises ValueError for an infinity or NaN, which must not have come this far.
     """
+    text = str(value)  # three times as fast as format, and the same text unless a sign or an exponent shows
+    if text[0].isdigit() and "E" not in text:
+        return text
     if not value.is_finite():
         raise ValueError(f"{value} is not a number that can be shown")
     return format(value or abs(value), "f")

@@ -1,44 +1,51 @@
 """An order's arrival: every check, then what it takes from the book, what it rests with, how it ends.
 
-`plan_order` refuses or plans, and changes nothing; `emit_order` writes a plan's events into a draft. An order that
-waited for a live book arrives once more by `emit_waiting`. Guarded by `Engine.lock`.
+`plan_order` refuses or plans, and changes nothing; `emit_order` writes a plan's events into a draft. The checks are in
+`admission`, the walk in `arriving`. Guarded by `Engine.lock`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from trading_engine.exchange import history, risk
-from trading_engine.exchange.execution import FeeRates, Terms, execute, terms_of
-from trading_engine.exchange.fills import Execution, Levels, Part, Taking, limit_of, opposite, take, take_for_quote
+from trading_engine.exchange.admission import Standing, check_order, last_price
+from trading_engine.exchange.arriving import deepen, emit_expiry, emit_taking, offered
+from trading_engine.exchange.conditions import Trigger, hold_of_conditional
+from trading_engine.exchange.execution import FeeRates, Terms, fee_of, terms_or_refuse
+from trading_engine.exchange.fills import opposite
+from trading_engine.exchange.impact import Impact
 from trading_engine.exchange.ledger import Draft
 from trading_engine.exchange.market import FeedState, MarketView
-from trading_engine.exchange.messages import Account, OrderAccepted, OrderExpired, OrderRested, PlaceOrder, Refused
+from trading_engine.exchange.messages import (
+    Account,
+    OrderAccepted,
+    PlaceOrder,
+    Preview,
+    PreviewedFill,
+)
 from trading_engine.exchange.money import ZERO, round_up
 from trading_engine.exchange.orders import (
+    Condition,
     Liquidity,
     Order,
     OrderStatus,
     OrderType,
     Side,
+    Stage,
     TimeInForce,
     hold_of,
 )
 from trading_engine.exchange.portfolio import MarketSource
-
-DEEPER: tuple[int | None, ...] = (200, None)
-"""Levels to ask for, one after the other, when a walk runs out of the first look's 20 and more are known."""
-
-NOTHING = Taking(parts=(), quantity=ZERO, quote_amount=ZERO, ran_out=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What the account stands with: its free balances, and its open orders on the symbol and in all."""
-
-    free: Callable[[str], Decimal]
-    on_symbol: int
-    in_all: int
+from trading_engine.exchange.taking import (
+    NOTHING_TAKEN,
+    End,
+    Taking,
+    all_or_nothing,
+    price_band,
+    walk,
+    walk_amount,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +53,8 @@ class Plan:
     """What an order will do. `quantity` None: by quote amount, and the known book ends first.
 
     `taking` is what it gets at once, `rest` what stays open of it, `ending` why anything else of it expires (None: it
-    does not). `live`: it was judged against a live book; otherwise all of it waits.
+    does not). `live`: it was judged against a live book; otherwise all of it waits. A conditional order has a
+    `condition`, takes nothing yet and sets aside `held`.
     """
 
     terms: Terms
@@ -55,7 +63,9 @@ class Plan:
     quantity: Decimal | None
     taking: Taking
     rest: Decimal
+    held: Decimal
     ending: str | None
+    condition: Condition | None = None
 
 
 def plan_order(
@@ -65,41 +75,55 @@ def plan_order(
     market = markets[command.symbol]
     view = market.view()
     symbol = view.symbol
-    risk.check_symbol(command, symbol)
-    risk.check_book(command, view)
-    if command.price is not None:
-        risk.check_price(command.price, symbol)
-    if command.quantity is not None:
-        risk.check_quantity(command.quantity, symbol, market=command.type is OrderType.MARKET)
-    if command.quote_quantity is not None:
-        risk.check_quote_quantity(command.quote_quantity, symbol)
-    risk.check_notional(command, view)
-    if command.price is not None:
-        risk.check_percent_price(command.side, command.price, view)
-    if risk.may_rest(command):
-        risk.check_open_orders(symbol, on_symbol=standing.on_symbol, in_all=standing.in_all)
-    if command.post_only and command.price is not None:
-        risk.check_post_only(command.side, command.price, view)
-    terms = terms_of(symbol, markets, fees, time_ms)
-    if terms is None:
-        raise Refused("no_valuation", f"no price is known to value {symbol.quote_asset} in USDT", "symbol")
-    live, taking = view.state is FeedState.LIVE, NOTHING
+    trigger = check_order(command, view, standing)
+    terms = terms_or_refuse(symbol, markets, fees, time_ms)
+    live, taking = view.state is FeedState.LIVE, NOTHING_TAKEN
+    if trigger is not None:
+        return _armed(command, terms, view, standing, trigger)
     if live:
-        view, found = _walk(market, view, command)
-        live, taking = found is not None, found or NOTHING
+        view, found = _walk(market, view, command, standing.impact, time_ms)
+        live, taking = found is not None, found or NOTHING_TAKEN
         risk.check_book(command, view)
     quantity = _quantity(command, view, taking)
     _check_funds(command, view, taking, standing)
     return _planned(command, terms, view, live=live, quantity=quantity, taking=taking)
 
 
+def previewed(plan: Plan, side: Side, queue_ahead: Decimal | None) -> Preview:
+    """Return a plan as what its order would do."""
+    fills_ahead = []
+    for part in plan.taking.slices:
+        fee, fee_asset = fee_of(side, part.quantity, part.quote_amount, Liquidity.TAKER, plan.terms)
+        fills_ahead.append(
+            PreviewedFill(
+                price=part.price,
+                quantity=part.quantity,
+                quote_amount=part.quote_amount,
+                fee=fee,
+                fee_asset=fee_asset,
+                level_quantity=part.shown,
+                waiting=part.waiting,
+                taken_before=part.taken_before,
+            )
+        )
+    return Preview(
+        fills=tuple(fills_ahead),
+        filled_quantity=plan.taking.quantity,
+        filled_quote=plan.taking.quote_amount,
+        rests=plan.rest,
+        queue_ahead=queue_ahead,
+        expires=plan.ending,
+        live=plan.live,
+        best_bid=plan.view.best_bid,
+        best_ask=plan.view.best_ask,
+        update_id=plan.view.update_id,
+    )
+
+
 def emit_order(draft: Draft, command: PlaceOrder, account: Account, plan: Plan) -> Order:
     """Write a plan's events into the draft; return the order as it then is."""
     symbol, now = plan.terms.symbol, plan.terms.time_ms
     order_id = draft.next_seq
-    held = ZERO
-    if plan.rest and command.price is not None:
-        held = hold_of(command.side, command.price, plan.rest, symbol.quote_precision)
     order = Order(
         id=order_id,
         account_id=account.id,
@@ -119,90 +143,62 @@ def emit_order(draft: Draft, command: PlaceOrder, account: Account, plan: Plan) 
         reason=None,
         filled_quantity=ZERO,
         filled_quote=ZERO,
-        held=held,
-        market_seq=plan.view.seq if plan.live else None,
+        held=plan.held,
+        market_seq=plan.view.seq if plan.live or plan.condition is not None else None,
         venue=account.venue,
         created_ms=now,
         updated_ms=now,
+        stop_price=command.stop_price,
+        trailing_bps=command.trailing_bps,
+        condition=plan.condition,
+        stage=Stage.LIVE if plan.condition is None else Stage.ARMED,
+        self_trade_prevention=command.self_trade_prevention,
     )
     history.apply(draft, OrderAccepted(seq=order_id, time_ms=now, account_id=account.id, order=order))
-    _take(draft, order_id, plan.taking, plan.view, plan.terms)
+    emit_taking(draft, order_id, plan.taking, plan.view, plan.terms)
     if plan.ending is not None:
-        seq = draft.next_seq
-        event = OrderExpired(seq=seq, time_ms=now, account_id=account.id, order_id=order_id, reason=plan.ending)
-        history.apply(draft, event)
+        emit_expiry(draft, draft.order(order_id), plan.ending, now)
     return draft.order(order_id)
 
 
-def emit_waiting(draft: Draft, order: Order, market: MarketSource, view: MarketView, terms: Terms) -> tuple[Part, ...]:
-    """Let an order that waited meet its first live book, as one that arrives now; return what it takes."""
-    limit = limit_of(order)
+def _walk(
+    market: MarketSource, view: MarketView, command: PlaceOrder, impact: Impact | None, now_ms: int
+) -> tuple[MarketView, Taking | None]:
+    side = command.side
 
-    def taken(levels: Levels) -> Taking:
-        return take(levels, order.side, order.leaves, limit, terms.symbol.quote_precision)
-
-    view, taking = _deepen(market, view, order.side, taken)
-    if taking is None:
-        return ()
-    _take(draft, order.id, taking, view, terms)
-    if draft.order(order.id).is_open:
-        event = OrderRested(
-            seq=draft.next_seq,
-            time_ms=terms.time_ms,
-            account_id=order.account_id,
-            order_id=order.id,
-            market_seq=view.seq,
-        )
-        history.apply(draft, event)
-    return taking.parts
-
-
-def _take(draft: Draft, order_id: int, taking: Taking, view: MarketView, terms: Terms) -> None:
-    for part in taking.parts:
-        execution = Execution(
-            price=part.price,
-            quantity=part.quantity,
-            liquidity=Liquidity.TAKER,
-            level_quantity=part.shown,
-            update_id=view.update_id,
-            trade_id=None,
-        )
-        execute(draft, order_id, execution, terms)
-
-
-def _walk(market: MarketSource, view: MarketView, command: PlaceOrder) -> tuple[MarketView, Taking | None]:
-    symbol, side = view.symbol, command.side
-
-    def taken(levels: Levels) -> Taking:
+    def taken(view: MarketView) -> Taking:
+        symbol, levels = view.symbol, opposite(view, side)
+        bounds = price_band(side, levels[0][0]) if command.type is OrderType.MARKET and levels else None
         if command.quantity is not None:
-            return take(levels, side, command.quantity, command.price, symbol.quote_precision)
+            return walk(
+                offered(view, side, impact, now_ms),
+                side,
+                quantity=command.quantity,
+                limit=command.price,
+                band=bounds,
+                decimals=symbol.quote_precision,
+                complete=view.complete,
+            )
         if command.quote_quantity is None:
             raise ValueError("an order needs a quantity or a quote quantity")
-        return take_for_quote(levels, side, command.quote_quantity, risk.lot_step(symbol), symbol.quote_precision)
+        return walk_amount(
+            offered(view, side, impact, now_ms),
+            side,
+            amount=command.quote_quantity,
+            step=risk.lot_step(symbol),
+            band=bounds,
+            decimals=symbol.quote_precision,
+            complete=view.complete,
+        )
 
-    return _deepen(market, view, side, taken)
-
-
-def _deepen(
-    market: MarketSource, view: MarketView, side: Side, taken: Callable[[Levels], Taking]
-) -> tuple[MarketView, Taking | None]:
-    """Walk the view, and deeper ones while levels run out and more are known; None if the book stops being live."""
-    taking = taken(opposite(view, side))
-    for levels in DEEPER:
-        if not taking.ran_out or view.complete:
-            break
-        view = market.view(levels)
-        if view.state is not FeedState.LIVE:
-            return view, None
-        taking = taken(opposite(view, side))
-    return view, taking
+    return deepen(market, view, taken)
 
 
 def _quantity(command: PlaceOrder, view: MarketView, taking: Taking) -> Decimal | None:
     """Return the order's quantity: as stated, or what its quote amount comes to; None if the known book ends first."""
     if command.quantity is not None:
         return command.quantity
-    if taking.ran_out:
+    if taking.end is not End.DONE:
         return None
     risk.check_quantity(taking.quantity, view.symbol, market=True, field="quote_quantity")
     return taking.quantity
@@ -227,11 +223,35 @@ def _planned(
     left = quantity - taking.quantity if quantity is not None else None
     rest, ending = ZERO, None
     if command.type is OrderType.MARKET:
-        ending = "no_liquidity" if left is None or left else None
+        ending = str(taking.end) if left is None or left else None
     elif command.time_in_force is TimeInForce.IOC:
         ending = "ioc" if left else None
     elif command.time_in_force is TimeInForce.FOK:
-        ending, taking = ("fok", NOTHING) if left else (None, taking)
+        ending, taking = ("fok" if left else None), all_or_nothing(taking)
     else:
         rest = left or ZERO
-    return Plan(terms=terms, view=view, live=live, quantity=quantity, taking=taking, rest=rest, ending=ending)
+    held = ZERO
+    if rest and command.price is not None:
+        held = hold_of(command.side, command.price, rest, terms.symbol.quote_precision)
+    return Plan(
+        terms=terms, view=view, live=live, quantity=quantity, taking=taking, rest=rest, held=held, ending=ending
+    )
+
+
+def _armed(command: PlaceOrder, terms: Terms, view: MarketView, standing: Standing, trigger: Trigger) -> Plan:
+    """Plan a conditional order: it takes nothing yet, and sets aside what it will need."""
+    symbol, quantity = terms.symbol, command.quantity or ZERO
+    held = hold_of_conditional(trigger, quantity, command.price, last_price(view), symbol.quote_precision)
+    asset = symbol.quote_asset if command.side is Side.BUY else symbol.base_asset
+    risk.check_funds(held, standing.free(asset), asset, "quantity")
+    return Plan(
+        terms=terms,
+        view=view,
+        live=view.state is FeedState.LIVE,
+        quantity=quantity,
+        taking=NOTHING_TAKEN,
+        rest=quantity,
+        held=held,
+        ending=None,
+        condition=trigger.condition,
+    )

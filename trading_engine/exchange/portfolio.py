@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import Protocol
 
 from trading_engine.exchange.accounts import AccountView
-from trading_engine.exchange.market import MarketView
+from trading_engine.exchange.market import LevelView, MarketView
 from trading_engine.exchange.messages import Position
 from trading_engine.exchange.money import ONE, REPORTING_ASSET, VALUE_DECIMALS, ZERO, average, divide
+from trading_engine.exchange.waiting import LevelKey
 
 RATE_DECIMALS = 16
 """Decimals of a rate found by inverting a price: keeps 8 digits and more of rates as small as 0.00000001."""
@@ -25,6 +26,14 @@ class MarketSource(Protocol):
 
     def view(self, levels: int | None = 20) -> MarketView:
         """Return the market as it stands with the best `levels` of each side; None: all that are known."""
+        ...
+
+    def watch(self, key: LevelKey) -> LevelView:
+        """Tell of this level's changes from now on; return it as it is."""
+        ...
+
+    def unwatch(self, key: LevelKey) -> None:
+        """Tell of this level no more."""
         ...
 
 

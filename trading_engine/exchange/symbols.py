@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-from trading_engine.exchange.money import ZERO, decimals_of
+from trading_engine.exchange.money import ZERO, decimals_of, unit
 
 TRADING = "TRADING"
 """The one status that takes new orders. END_OF_DAY, HALT, BREAK, CANCEL_ONLY and whatever else take cancels only."""
@@ -140,3 +140,8 @@ class Symbol:
     def is_trading(self) -> bool:
         """Say whether the venue takes new orders for this symbol."""
         return self.status == TRADING
+
+
+def step_of(symbol: Symbol) -> Decimal:
+    """Return the step of the symbol's quantities: its lot step, else the finest amount of its base asset."""
+    return symbol.step_size or unit(symbol.base_precision)

@@ -1,14 +1,16 @@
 """What a market tells its readers: frozen copies, safe in any thread. No lock, no arithmetic but the half sum."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
 from trading_engine.exchange.grid import Level
-from trading_engine.exchange.orders import Side
 from trading_engine.exchange.prints import Trade
 from trading_engine.exchange.symbols import Symbol
+from trading_engine.exchange.waiting import LevelKey
+from trading_engine.exchange.watching import LevelChange
 
 _HALF: Final = Decimal("0.5")
 
@@ -39,7 +41,8 @@ class Ticker:
 class MarketView:
     """A market at one moment; levels best first.
 
-    `complete`: no known level lies beyond those given. `average_price`: see `Prints.average_price`. `updated_at_ms`:
+    `complete`: no known level lies beyond those given. `waiting`: by level, prints that the book does not show yet, to
+    be taken off what it shows. `average_price`: see `Prints.average_price`. `updated_at_ms`:
     our wall clock at the last depth change; `age_ms`: how long that is ago by the monotonic clock. None: never.
     """
 
@@ -51,6 +54,7 @@ class MarketView:
     bids: tuple[Level, ...]
     asks: tuple[Level, ...]
     complete: bool
+    waiting: Mapping[LevelKey, Decimal]
     last_trade: Trade | None
     average_price: Decimal | None
     ticker: Ticker | None
@@ -74,31 +78,45 @@ class MarketView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LevelChange:
-    """What one message did to a watched price level; a quantity is None where the book does not reach that far.
+class LevelView:
+    """One level at one moment: what it shows (None: it lies beyond the known book), and what of that is printed away.
 
-    `side` is that of the orders resting there. `event_time_ms`: the venue's time; quotes and snapshots carry none.
+    `seq`: the market's change it is as of. `shown_until_ms`: the venue's time of the book; `venue_ms`: its clock, as
+    far as we know it.
     """
 
-    side: Side
-    price: Decimal
-    before: Decimal | None
-    after: Decimal | None
-    update_id: int
-    event_time_ms: int | None
+    seq: int
+    shown: Decimal | None
+    waiting: Decimal
+    shown_until_ms: int
+    venue_ms: int
+
+
+class ChangeKind(StrEnum):
+    """What kind of message a change came from. `LOADED`: a whole new book; `OTHER`: state, rules, day figures."""
+
+    TRADE = "trade"
+    DIFF = "diff"
+    QUOTE = "quote"
+    LOADED = "loaded"
+    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketChange:
-    """What one message did to a market: `trade` is its print, the best prices are those after it.
+    """What one message did to a market; the best prices are those after it.
 
-    `levels`: the watched levels whose quantity it changed (`Market.watch`).
+    `time_ms` is the venue's: of the trade, of the diff's emission, else its clock as far as we know it. `trade` is the
+    print told; `late` says that the book showed it before. `levels`: what happened to the levels that are watched.
     """
 
     symbol: str
     seq: int
     live: bool
+    kind: ChangeKind
+    time_ms: int
     trade: Trade | None
+    late: bool
     best_bid: Decimal | None
     best_ask: Decimal | None
-    levels: tuple[LevelChange, ...] = ()
+    levels: tuple[LevelChange, ...]

@@ -20,6 +20,7 @@ from trading_engine.store.rows import (
     event_row,
     fill_row,
     final_balances,
+    memory_row,
     order_row,
     position_row,
     system_balance_row,
@@ -46,6 +47,7 @@ class Group:
         self._positions: dict[tuple[int, int, str], RowValues] = {}
         self._system: dict[tuple[str, str], Entry] = {}
         self._epochs: list[Statement] = []
+        self._memory: dict[tuple[str, str], RowValues] = {}
 
     def add(self, batch: Batch) -> None:
         """Gather a batch, which comes after all that were gathered before."""
@@ -63,6 +65,8 @@ class Group:
         for position in batch.positions:
             key = (position.account_id, position.epoch, position.asset)
             self._positions[key] = position_row(position, seq, amount)
+        for memory in batch.memory:
+            self._memory[memory.symbol, memory.key] = memory_row(memory, self._venue)
         if batch.accounts or batch.net_deposits:
             self._add_accounts(batch)
 
@@ -91,5 +95,6 @@ class Group:
             (sql.balances, list(self._balances.values())),
             (sql.positions, list(self._positions.values())),
             (sql.system_balances, system),
+            (sql.market_memory, list(self._memory.values())),
         )
         return [*self._epochs, *(statement for upsert, rows in written for statement in upsert.statements(rows))]

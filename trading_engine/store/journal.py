@@ -205,13 +205,17 @@ class Journal:
         if self._committed is not None:
             self._committed(len(group), time.perf_counter() - started)
         try:
-            for batch, _ in group:
-                self._publish(batch)
+            self._show(group)
         except Exception as error:  # noqa: BLE001 - the thread goes on; the supervisor hears of it
             # Stored, but not shown: the views are loaded again like the rest. The callers get their answer.
             self._refuse_all("what is shown must be loaded again", (), error)
         for _, ticket in group:
             ticket.land()
+
+    def _show(self, group: list[Waiting]) -> None:
+        for batch, _ in group:
+            if batch.events:
+                self._publish(batch)
 
     def _fail(self, group: list[Waiting], code: str, error: Exception) -> None:
         """Give up a group. The writing connection is closed, so that its locks do not bar the reload."""

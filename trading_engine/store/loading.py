@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, not_, select
 
-from trading_engine.exchange.messages import EngineState, LedgerAccount
-from trading_engine.exchange.orders import Order
+from trading_engine.exchange.messages import EngineState, LedgerAccount, Memory, OrderFilled
+from trading_engine.exchange.orders import Fill, Order
 from trading_engine.store import tables
 from trading_engine.store.rows import (
+    KINDS,
     ORDER_KINDS,
     account_from,
     balance_from,
     event_from,
+    memory_from,
     order_from,
     order_of,
     position_from,
@@ -61,7 +64,33 @@ def load(connection: Connection, now_ms: int, venue: str | None) -> EngineState:
         net_deposits={
             row.account_id: row.net_deposits for row in connection.execute(deposits) if row.account_id in ours
         },
+        memory=() if venue is None else _memory(connection, venue),
+        recent_fills=tuple(fill for fill in _recent_fills(connection, last_seq, now_ms) if fill.account_id in ours),
     )
+
+
+def _memory(connection: Connection, venue: str) -> tuple[Memory, ...]:
+    kept = tables.market_memory
+    known = select(kept).where(kept.c.venue == venue, kept.c.body.is_not(None)).order_by(kept.c.symbol, kept.c.key)
+    return tuple(memory_from(row) for row in connection.execute(known))
+
+
+def _recent_fills(connection: Connection, last_seq: int, now_ms: int) -> Iterator[Fill]:
+    """Give the fills of the last minutes with their receipts, which only the events hold."""
+    events = tables.events
+    recent = (
+        select(events.c.kind, events.c.body)
+        .where(
+            events.c.seq > last_seq - MOST_RECENT,
+            events.c.time_ms >= now_ms - RECENT_MS,
+            events.c.kind == KINDS[OrderFilled],
+        )
+        .order_by(events.c.seq)
+    )
+    for row in connection.execute(recent):
+        event = event_from(row.kind, row.body)
+        if isinstance(event, OrderFilled):
+            yield event.fill
 
 
 def _present_positions() -> Select[Any]:

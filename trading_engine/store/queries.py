@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, not_, select
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, func, not_, select
 
-from trading_engine.exchange.messages import Account, Event, Refused
-from trading_engine.exchange.orders import Fill, Order
+from trading_engine.exchange.messages import Account, Event, OrderFilled, Refused
+from trading_engine.exchange.orders import Certainty, Fill, Order
 from trading_engine.store import tables
 from trading_engine.store.database import Store
-from trading_engine.store.rows import account_from, balances_from, event_from, fill_from, order_from
+from trading_engine.store.rows import KINDS, account_from, balances_from, event_from, fill_from, order_from
 from trading_engine.store.statements import compiled
 from trading_engine.store.writer import StoreUnavailable
 
@@ -50,6 +50,7 @@ class Queries:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._certainties: dict[tuple[int, int], tuple[int, dict[Certainty, int]]] = {}
         orders = tables.orders
         # The questions of the order path, built once.
         self._order = select(orders).where(
@@ -122,6 +123,21 @@ class Queries:
             wanted.append(fills.c.order_id == order_id)
         return tuple(fill_from(row) for row in self._rows(_newest(fills, wanted, limit)))
 
+    def fill(self, account_id: int, fill_id: int) -> Fill | None:
+        """Return one fill of the account with its receipt, as its event has it; None if it has no fill of that id.
+
+        A fill from before there were receipts has None for one.
+        """
+        events = tables.events
+        asked = select(events.c.kind, events.c.body).where(
+            events.c.seq == fill_id, events.c.account_id == account_id, events.c.kind == KINDS[OrderFilled]
+        )
+        for row in self._rows(asked):
+            event = event_from(row.kind, row.body)
+            assert isinstance(event, OrderFilled)
+            return event.fill
+        return None
+
     def fills_of(self, order_ids: Iterable[int]) -> dict[int, tuple[Fill, ...]]:
         """Return the fills of each of these orders, oldest first; the caller has already seen to whose they are."""
         ids = list(dict.fromkeys(order_ids))
@@ -134,6 +150,25 @@ class Queries:
             for row in self._rows(asked):
                 found[row.order_id].append(fill_from(row))
         return {order_id: tuple(rows) for order_id, rows in found.items()}
+
+    def certainties(self, account_id: int, epoch: int) -> dict[Certainty, int]:
+        """Return how many of an epoch's fills are how sure.
+
+        Only fills since the last time are counted: ids only grow, and what is committed stays.
+        """
+        last_id, counts = self._certainties.get((account_id, epoch), (0, dict.fromkeys(Certainty, 0)))
+        fills = tables.fills
+        asked = (
+            select(fills.c.certainty, func.count(), func.max(fills.c.id))
+            .where(fills.c.account_id == account_id, fills.c.epoch == epoch, fills.c.id > last_id)
+            .group_by(fills.c.certainty)
+        )
+        counts = dict(counts)
+        for certainty, count, newest_id in self._rows(asked):
+            counts[Certainty(certainty)] += count
+            last_id = max(last_id, newest_id)
+        self._certainties[account_id, epoch] = (last_id, counts)
+        return dict(counts)
 
     def epochs(self, account_id: int) -> tuple[Epoch, ...]:
         """Return the account's epochs, newest first."""

@@ -21,14 +21,29 @@ from trading_engine.exchange.messages import (
     Deposit,
     Entry,
     Event,
+    Memory,
     OrderAccepted,
+    OrderAmended,
     OrderCancelled,
     OrderExpired,
     OrderFilled,
     OrderRested,
+    OrderTriggered,
     Position,
 )
-from trading_engine.exchange.orders import Fill, Liquidity, Order, OrderStatus, OrderType, Side, TimeInForce
+from trading_engine.exchange.orders import (
+    Certainty,
+    Condition,
+    Fill,
+    Liquidity,
+    Order,
+    OrderStatus,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    Stage,
+    TimeInForce,
+)
 
 Value = str | int | Decimal | None
 """What a driver is given."""
@@ -40,6 +55,8 @@ KINDS: dict[type[Event], str] = {
     AccountReset: "account_reset",
     OrderAccepted: "order_accepted",
     OrderRested: "order_rested",
+    OrderTriggered: "order_triggered",
+    OrderAmended: "order_amended",
     OrderFilled: "order_filled",
     OrderCancelled: "order_cancelled",
     OrderExpired: "order_expired",
@@ -72,7 +89,7 @@ def order_of(event: Event) -> int:
             return event.order.id
         case OrderFilled():
             return event.fill.order_id
-        case OrderRested() | OrderCancelled() | OrderExpired():
+        case OrderRested() | OrderTriggered() | OrderAmended() | OrderCancelled() | OrderExpired():
             return event.order_id
         case _:
             raise AssertionError(f"event {event.seq} is about no order")
@@ -116,6 +133,16 @@ def order_row(order: Order, seq: int, amount: Amount) -> RowValues:
         order.venue,
         order.created_ms,
         order.updated_ms,
+        None if order.stop_price is None else amount(order.stop_price),
+        order.trailing_bps,
+        None if order.condition is None else order.condition.value,
+        order.stage.value,
+        None if order.trailing_extreme is None else amount(order.trailing_extreme),
+        order.triggered_ms,
+        order.list_id,
+        None if order.self_trade_prevention is None else order.self_trade_prevention.value,
+        amount(order.prevented_quantity),
+        order.amendments,
         seq,
     )
 
@@ -141,6 +168,7 @@ def fill_row(fill: Fill, amount: Amount) -> RowValues:
         fill.trade_id,
         None if fill.level_quantity is None else amount(fill.level_quantity),
         amount(fill.quote_rate),
+        fill.certainty.value,
     )
 
 
@@ -180,6 +208,16 @@ def position_row(position: Position, seq: int, amount: Amount) -> RowValues:
         amount(position.fees_paid),
         seq,
     )
+
+
+def memory_row(memory: Memory, venue: str) -> RowValues:
+    """Return the row of `market_memory`."""
+    return venue, memory.symbol, memory.key, memory.body, memory.seq
+
+
+def memory_from(row: Row[Any]) -> Memory:
+    """Return the memory a row of `market_memory` holds."""
+    return Memory(symbol=row.symbol, key=row.key, seq=row.seq, body=row.body)
 
 
 def epoch_row(event: AccountOpened | AccountReset, amount: Amount) -> RowValues:
@@ -224,6 +262,18 @@ def order_from(row: Row[Any]) -> Order:
         venue=row.venue,
         created_ms=row.created_ms,
         updated_ms=row.updated_ms,
+        stop_price=row.stop_price,
+        trailing_bps=row.trailing_bps,
+        condition=None if row.condition is None else Condition(row.condition),
+        stage=Stage(row.stage),
+        trailing_extreme=row.trailing_extreme,
+        triggered_ms=row.triggered_ms,
+        list_id=row.list_id,
+        self_trade_prevention=(
+            None if row.self_trade_prevention is None else SelfTradePrevention(row.self_trade_prevention)
+        ),
+        prevented_quantity=row.prevented_quantity,
+        amendments=row.amendments,
     )
 
 
@@ -248,6 +298,8 @@ def fill_from(row: Row[Any]) -> Fill:
         trade_id=row.trade_id,
         level_quantity=row.level_quantity,
         quote_rate=row.quote_rate,
+        certainty=Certainty(row.certainty),
+        receipt=None,
     )
 
 

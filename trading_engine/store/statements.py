@@ -19,7 +19,7 @@ from trading_engine.store import tables
 from trading_engine.store.rows import RowValues, Value
 
 MOST_ROWS = 256
-"""Rows in one statement. Both drivers take 32,766 parameters; the widest row has 24."""
+"""Rows in one statement. Both drivers take 32,766 parameters; the widest row has 34."""
 
 CHANGING_ORDER_COLUMNS = (
     "quantity",
@@ -31,6 +31,11 @@ CHANGING_ORDER_COLUMNS = (
     "held",
     "market_seq",
     "updated_ms",
+    "stage",
+    "trailing_extreme",
+    "triggered_ms",
+    "prevented_quantity",
+    "amendments",
     "seq",
 )
 """What may change of an order. The rest is left out of the update, so its indexes are not touched."""
@@ -143,3 +148,4 @@ class Statements:
         self.balances = upsert(tables.balances, "free", "held", "seq")
         self.positions = upsert(tables.positions, "quantity", "cost", "realized_pnl", "fees_paid", "seq")
         self.system_balances = upsert(tables.system_balances, "balance", "seq")
+        self.market_memory = upsert(tables.market_memory, "body", "seq")

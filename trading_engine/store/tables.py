@@ -30,7 +30,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from trading_engine.exchange.orders import TRANSITIONS
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The newest revision in `migrations/versions`; a test compares."""
 
 OPEN_STATUSES = tuple(status.value for status, following in TRANSITIONS.items() if following)
@@ -141,6 +141,16 @@ orders = Table(
     Column("venue", Text, nullable=False),
     Column("created_ms", BigInt, nullable=False),
     Column("updated_ms", BigInt, nullable=False),
+    Column("stop_price", Exact),
+    Column("trailing_bps", Integer),
+    Column("condition", Text),
+    Column("stage", Text, nullable=False),
+    Column("trailing_extreme", Exact),
+    Column("triggered_ms", BigInt),
+    Column("list_id", BigInt),
+    Column("self_trade_prevention", Text),
+    Column("prevented_quantity", Exact, nullable=False),
+    Column("amendments", Integer, nullable=False),
     Column("seq", BigInt, nullable=False),
     Index("ix_orders_account", "account_id", "id"),  # an account's orders, newest first
     Index("ix_orders_symbol", "account_id", "symbol", "id"),  # the same of one symbol
@@ -171,6 +181,7 @@ fills = Table(
     Column("trade_id", BigInt),
     Column("level_quantity", Exact),
     Column("quote_rate", Exact, nullable=False),
+    Column("certainty", Text, nullable=False),
     Index("ix_fills_order", "order_id", "id"),  # the fills of an order
     Index("ix_fills_account", "account_id", "id"),  # an account's fills, newest first
     Index("ix_fills_symbol", "account_id", "symbol", "id"),  # the same of one symbol
@@ -223,6 +234,19 @@ system_balances = Table(
     Column("ledger_account", Text, primary_key=True),
     Column("asset", Text, primary_key=True),
     Column("balance", Exact, nullable=False),
+    Column("seq", BigInt, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+market_memory = Table(
+    "market_memory",
+    metadata,
+    # What the engine knew of queues and of what accounts took, kept every second; `body` is JSON, NULL where nothing is
+    # known any more.
+    Column("venue", Text, primary_key=True),
+    Column("symbol", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("body", Text),
     Column("seq", BigInt, nullable=False),
     sqlite_with_rowid=False,
 )
