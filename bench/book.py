@@ -20,13 +20,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 import orjson
 
 from bench import Result
 from bench.__main__ import main
+from bench.symbols import btcusdt
 from trading_engine.binance import wire
 from trading_engine.binance.depth_sync import DepthSync
 from trading_engine.exchange.book import Book
@@ -226,7 +226,7 @@ class _Figures:
 
 def _measure(snapshots: list[bytes], rounds: Rounds) -> _Figures:
     """Run orjson, the bare book and the market over the same frames, round by round; the first round warms up."""
-    symbol = _symbol()
+    symbol = btcusdt()
     books = [_BookPath(symbol, snapshot) for snapshot in snapshots]
     markets = [_MarketPath(symbol, snapshot) for snapshot in snapshots]
     floor_us: list[float] = []
@@ -273,34 +273,6 @@ def _following(sync: DepthSync, frame: bytes) -> wire.DepthDiff:
 
 def _level(tick: int, quantity: int) -> str:
     return f'["{tick // 100}.{tick % 100:02}000000","{quantity // 100_000}.{quantity % 100_000:05}000"]'
-
-
-def _symbol() -> Symbol:
-    return Symbol(
-        name="BTCUSDT",
-        status="TRADING",
-        base_asset="BTC",
-        quote_asset="USDT",
-        base_precision=8,
-        quote_precision=8,
-        tick_size=Decimal("0.01"),
-        min_price=Decimal("0.01"),
-        max_price=Decimal(1_000_000),
-        step_size=Decimal("0.00001"),
-        min_quantity=Decimal("0.00001"),
-        max_quantity=Decimal(9_000),
-        market_step_size=Decimal(0),
-        market_min_quantity=Decimal(0),
-        market_max_quantity=Decimal(100),
-        min_notional=Decimal(5),
-        max_notional=None,
-        min_notional_applies_to_market=True,
-        max_notional_applies_to_market=False,
-        percent_price=None,
-        average_price_minutes=5,
-        max_open_orders=200,
-        order_types=("LIMIT", "MARKET"),
-    )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 The constant POST passes through the same worker, gate and framework, reads its body and answers a stored text as long
 as an order's. What is left is the price of an order: parsing and checking it, the engine, and the commit that is synced
-before the answer. Market orders of one fill, 64 kept-alive connections, the book standing still; rounds of both
-alternate and the figure is the median of their paired ratios. The server has one core, the load the other.
+before the answer. Market orders of one fill, 64 kept-alive connections, the book standing still and deep; rounds of
+both alternate and the figure is the median of their paired ratios. The server has one core, the load the other.
 """
 
 import argparse
@@ -27,6 +27,10 @@ ROUNDS = 7
 SECONDS = 1.5
 GOAL = 0.5
 ORDER = '{"symbol":"BTCUSDT","side":"buy","quantity":"0.001"}'
+DEEP_BIDS = [["96999.99", "5000000"], ["96999.98", "5000000"]]
+DEEP_ASKS = [["97000.00", "5000000"], ["97000.01", "5000000"]]
+"""A book that stands still and whose best level all these orders cannot use up: each of them is one fill."""
+
 CONSTANT = b'{"constant":"%b"}' % (b"x" * 800)
 
 
@@ -49,7 +53,7 @@ def run(*, clients: int = CLIENTS, rounds: int = ROUNDS, seconds: float = SECOND
         command = [sys.executable, "-m", "gunicorn", "bench.orders:application()"]
         with Server(Path(folder), settings, command=command) as server:
             server.wait_live()
-            venue.control("pause")
+            venue.control("set_book", symbol="BTCUSDT", bids=DEEP_BIDS, asks=DEEP_ASKS, pause=True)
             _pin(server.popen.pid, 0)
             _pin(server.worker, 0)
             _load(server.port, "/api/v1/orders", clients, 0.5)

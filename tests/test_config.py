@@ -47,6 +47,7 @@ def test_a_fresh_clone_serves_itself_with_the_documented_defaults(monkeypatch: p
     assert (config.maker_fee_rate, config.taker_fee_rate) == (Decimal("0.001"), Decimal("0.001"))
     assert config.database == f"sqlite:///{Path('data').absolute()}/paper-exchange.db"
     assert not config.public
+    assert config.latency_ms.is_off
     assert Path("data").is_dir()
 
 
@@ -62,7 +63,7 @@ def test_values_are_read_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
         STARTING_BALANCE="USDT=100000.10, btc=1.00000001",
         MAKER_FEE_RATE="0",
         TAKER_FEE_RATE="0.00075",
-        LATENCY_MS="0",
+        LATENCY_MS="fixed:20/35.5",
         LOG_LEVEL="DEBUG",
         DATABASE_URL="postgres://paper:se%40cret@db.example/paper",
     )
@@ -70,6 +71,7 @@ def test_values_are_read_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.symbols == ("BTCUSDT", "ETHBTC")
     assert config.starting_balance == {"USDT": Decimal("100000.10"), "BTC": Decimal("1.00000001")}
     assert (config.maker_fee_rate, config.taker_fee_rate) == (Decimal(0), Decimal("0.00075"))
+    assert (config.latency_ms.in_ms, config.latency_ms.out_ms) == (Decimal(20), Decimal("35.5"))
     assert config.log_level == "debug"
     assert config.database == "postgres://paper:se%40cret@db.example/paper"
 
@@ -87,8 +89,11 @@ def test_values_are_read_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
         ("MARKET", "replay:tape.gz", "not available in this version"),
         ("ACCOUNTS", "multi", "not available in this version"),
         ("ACCOUNTS", "many", "single"),
-        ("LATENCY_MS", "50", "not available in this version"),
-        ("LATENCY_MS", "lognormal(20, 0.5)", "not available in this version"),
+        ("LATENCY_MS", "-1", "fixed:IN/OUT"),
+        ("LATENCY_MS", "10001", "at most 10000 ms"),
+        ("LATENCY_MS", "lognormal(20, 0.5)", "lognormal:MEDIAN,SIGMA"),
+        ("LATENCY_MS", "lognormal:20,4", "SIGMA of at most 3"),
+        ("LATENCY_MS", "fixed:20", "fixed:IN/OUT"),
         ("SYMBOLS", "*USDT", "not available in this version"),
         ("SYMBOLS", "BTCUSDT,,ETHUSDT", "comma-separated"),
         ("SYMBOLS", "BTC/USDT", "comma-separated"),

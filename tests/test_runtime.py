@@ -19,6 +19,7 @@ from tests.store.desk import together
 from trading_engine.binance import venues
 from trading_engine.binance.venues import Hosts
 from trading_engine.config import Config
+from trading_engine.exchange.latency import Latency, LatencyModel
 from trading_engine.exchange.messages import CancelOrder, Placed, PlaceOrder, Refused
 from trading_engine.exchange.orders import OrderStatus, OrderType, Side, TimeInForce
 from trading_engine.runtime import STOP_S, Runtime
@@ -110,9 +111,46 @@ def test_from_nothing_to_a_filled_order_and_back_after_a_restart(run: Callable[.
     second = live(run(symbols=("ETHUSDT",)))
     assert account_of(second) == account_of(first)
     assert second.queries.order(account_of(second), placed.order.id) == placed.order
+    (fill, *_) = placed.fills
+    kept = second.queries.fill(account_of(second), fill.id)
+    assert kept is not None
+    assert kept.receipt == fill.receipt is not None
     wait_for("what orders and holdings need to be followed", lambda: "BTCUSDT" in second.markets)
     (cancelled,) = second.submit(CancelOrder(account_id=account_of(second), order_id=resting.id))
     assert cancelled.status is OrderStatus.CANCELLED
+
+
+def test_with_a_latency_an_order_arrives_later_and_its_answer_comes_later_still(run: Callable[..., Runtime]) -> None:
+    runtime = live(run(latency_ms=LatencyModel.parse("fixed:200/300")))
+    sent_ms, begun = time.time_ns() // 1_000_000, time.monotonic()
+    placed = order(runtime, price="50000.00").order
+    assert time.monotonic() - begun >= 0.5
+    assert 200 <= placed.created_ms - sent_ms < 500, "it arrived before the answer set out"
+    begun = time.monotonic()
+    runtime.submit(CancelOrder(account_id=placed.account_id, order_id=placed.id))
+    assert time.monotonic() - begun >= 0.5
+    begun = time.monotonic()
+    assert refused(lambda: order(runtime, price="50000.001")) == "price_filter"
+    assert time.monotonic() - begun >= 0.5, "a refusal comes from the exchange as well"
+
+
+def test_a_stop_does_not_wait_for_orders_that_are_on_their_way(run: Callable[..., Runtime]) -> None:
+    sent = threading.Event()
+
+    class Noted(LatencyModel):
+        def draw(self, seed: str, key: str) -> Latency:
+            sent.set()
+            return super().draw(seed, key)
+
+    runtime = live(run(latency_ms=Noted(in_ms=D(10_000), out_ms=D(0))))
+    before = runtime.engine.status.seq
+    outcome: list[str] = []
+    sender = threading.Thread(target=lambda: outcome.append(refused(lambda: order(runtime))))
+    sender.start()
+    assert sent.wait(20)
+    runtime.stop()
+    sender.join(STOP_S)
+    assert (outcome, runtime.engine.status.seq) == (["standby"], before)
 
 
 def test_a_second_process_stands_by_and_takes_over(run: Callable[..., Runtime]) -> None:

@@ -26,7 +26,7 @@ PURE = sorted((ENGINE / "exchange").rglob("*.py"))
 IMPURE = {"asyncio", "io", "logging", "multiprocessing", "os", "pathlib", "random", "secrets", "select", "selectors"}
 IMPURE |= {"shutil", "signal", "socket", "sqlite3", "subprocess", "sys", "tempfile", "time", "uuid"}
 LONGEST_MODULE = 500
-FLOATS_INDEX_LEVELS = {"book.py", "grid.py", "market.py"}
+FLOATS_INDEX_LEVELS = {"book.py", "grid.py", "market.py", "watching.py"}
 
 
 def name_of(path: Path) -> str:
@@ -86,7 +86,7 @@ def test_the_exchange_reads_no_clock_and_takes_only_locks_from_threading(module:
 def test_the_exchange_writes_no_float(module: Path) -> None:
     """A Decimal compares with a float without the trap going off, so there is none to compare with.
 
-    But for the three modules where a float is the index of a book's level, up to the door where it becomes a price.
+    But for the four modules where a float is the index of a book's level, up to the door where it becomes a price.
     """
     written = [
         node.lineno for node in nodes(module) if isinstance(node, ast.Constant) and isinstance(node.value, float)

@@ -17,7 +17,7 @@ from whitenoise import WhiteNoise
 from whitenoise.responders import Response
 
 from trading_engine import cli
-from trading_engine.api import EXTENSION, accounts, markets, openapi, ops, orders, problems, stream
+from trading_engine.api import EXTENSION, accounts, markets, openapi, ops, orders, previews, problems, receipts, stream
 from trading_engine.api.auth import Application, Environ, Gate, StartResponse
 from trading_engine.config import Config
 from trading_engine.exchange.money import use_exact_arithmetic
@@ -47,7 +47,7 @@ def create_app(config: Config | None = None, *, runtime: Runtime | None = None) 
     app.url_map.merge_slashes = False
     app.url_map.converters["id"] = orders.IdConverter
     app.extensions[EXTENSION] = runtime
-    for module in (orders, accounts, markets, stream, ops, openapi):
+    for module in (orders, previews, receipts, accounts, markets, stream, ops, openapi):
         app.register_blueprint(module.blueprint)
     problems.install(app)
     ops.count_requests(app)

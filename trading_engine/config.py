@@ -1,9 +1,9 @@
 """The settings, read once from the environment into one frozen `Config`.
 
-A leaf: imports nothing of ours. Every setting is a line in `Config` and a line in the README. A wrong value is a
-`ConfigError`: one line with the variable, what it held and the rule. Secrets never appear in a repr or an error.
-An empty variable counts as not set. A `.env` file in the working directory fills in what the environment leaves out,
-without entering `os.environ` (and so without reaching child processes).
+A leaf: imports nothing of ours but how a latency is written. Every setting is a line in `Config` and a line in the
+README. A wrong value is a `ConfigError`: one line with the variable, what it held and the rule. Secrets never appear in
+a repr or an error. An empty variable counts as not set. A `.env` file in the working directory fills in what the
+environment leaves out, without entering `os.environ` (and so without reaching child processes).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 
 from environs import Env
 
+from trading_engine.exchange.latency import FORMS, LONGEST_MS, WIDEST_SIGMA, LatencyModel
+
 MARKETS = ("auto", "binance", "binance-us", "simulated")
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 LOG_FORMATS = ("console", "json")
@@ -30,6 +32,7 @@ PLATFORM_HOSTS = ("RENDER_EXTERNAL_HOSTNAME", "RAILWAY_PUBLIC_DOMAIN")
 MAX_SYMBOLS = 200
 """One SUBSCRIBE batch of the feed; each followed symbol also costs its share of the venue's request weight."""
 HIGHEST_FEE_RATE = Decimal("0.1")
+NO_LATENCY = LatencyModel(in_ms=Decimal(0), out_ms=Decimal(0))
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgres", "postgresql+psycopg")
 
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,18})?", re.ASCII)
@@ -64,7 +67,7 @@ class Config:
     starting_balance: Mapping[str, Decimal] = field(default_factory=lambda: MappingProxyType({"USDT": Decimal(100000)}))
     maker_fee_rate: Decimal = Decimal("0.001")
     taker_fee_rate: Decimal = Decimal("0.001")
-    latency_ms: int = 0
+    latency_ms: LatencyModel = NO_LATENCY
     log_level: str = "info"
     log_format: str = "json"
 
@@ -105,7 +108,7 @@ class Config:
             starting_balance=read.value("STARTING_BALANCE", _balances) or cls().starting_balance,
             maker_fee_rate=read.given("MAKER_FEE_RATE", _fee_rate, cls().maker_fee_rate),
             taker_fee_rate=read.given("TAKER_FEE_RATE", _fee_rate, cls().taker_fee_rate),
-            latency_ms=read.given("LATENCY_MS", _latency, 0),
+            latency_ms=read.given("LATENCY_MS", _latency, NO_LATENCY),
             log_level=read.value("LOG_LEVEL", _one_of(LOG_LEVELS)) or "info",
             log_format=read.value("LOG_FORMAT", _one_of(LOG_FORMATS)) or _log_format_for_here(),
         )
@@ -227,10 +230,11 @@ def _accounts(name: str, text: str) -> str:
     return _one_of(("single",))(name, text)
 
 
-def _latency(name: str, text: str) -> int:
-    if not re.fullmatch(r"0+(\.0+)?", text, re.ASCII):
-        _wrong(name, text, "modelled latency is not available in this version; leave it out or say 0")
-    return 0
+def _latency(name: str, text: str) -> LatencyModel:
+    try:
+        return LatencyModel.parse(text)
+    except ValueError:
+        _wrong(name, text, f"it must be {FORMS}; at most {LONGEST_MS} ms, a SIGMA of at most {WIDEST_SIGMA}")
 
 
 def _venue_addresses(read: _Reader) -> tuple[str | None, str | None]:

@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import Any, Final, TypeVar, overload
 
@@ -24,16 +24,19 @@ from trading_engine.broadcast import Broadcaster
 from trading_engine.config import Config
 from trading_engine.exchange.accounts import Accounts
 from trading_engine.exchange.candles import Candle
-from trading_engine.exchange.engine import Engine, Ticket
+from trading_engine.exchange.door import Ticket
+from trading_engine.exchange.engine import Engine
 from trading_engine.exchange.market import Market
 from trading_engine.exchange.messages import (
     Account,
+    AmendOrder,
     Batch,
     CancelAll,
     CancelOrder,
     OpenAccount,
     Placed,
     PlaceOrder,
+    Preview,
     Refused,
     ResetAccount,
 )
@@ -178,21 +181,35 @@ class Runtime:
         self._following.touch(symbols)
 
     @overload
+    def submit(self, command: AmendOrder) -> Placed: ...
+
+    @overload
     def submit(self, command: CancelOrder | CancelAll) -> tuple[Order, ...]: ...
 
     @overload
     def submit(self, command: OpenAccount | ResetAccount) -> Account: ...
 
-    def submit(self, command: CancelOrder | CancelAll | OpenAccount | ResetAccount) -> tuple[Order, ...] | Account:
-        """Carry a command out; return when it is committed. Raise Refused when it is not."""
+    def submit(
+        self, command: AmendOrder | CancelOrder | CancelAll | OpenAccount | ResetAccount
+    ) -> Placed | tuple[Order, ...] | Account:
+        """Carry a command out; return when it is committed. Raise Refused when it is not.
+
+        With a modelled latency changes and cancels take their time to the engine and back: a fill may come first.
+        """
         if self.role != "active":
             raise self._not_active()
-        return self.engine.submit(command)
+        if self.config.latency_ms.is_off or isinstance(command, OpenAccount | ResetAccount):
+            return self.engine.submit(command)
+        which = "all" if isinstance(command, CancelAll) else command.order_id
+        key = f"{type(command).__name__} {which} at {time.time_ns()}"
+        with self._underway(command.account_id, key):
+            return self.engine.submit(command)
 
     def place(self, command: PlaceOrder, *, new_id: bool = False) -> tuple[Placed, Ticket | None]:
         """Place an order; raise Refused when it is not. Nothing may be told of it before the ticket's commit.
 
         `new_id`: the client order id was made up just now, so the store need not be asked for an order that has it.
+        With a modelled latency the calling thread waits: before the engine sees the order, and before it returns.
         """
         if self.role != "active":
             raise self._not_active()
@@ -200,7 +217,12 @@ class Runtime:
         try:
             if command.symbol not in self.markets:
                 self.follow(command.symbol)
-            placed, ticket = self.engine.place(command, None if new_id else self.queries.order_by_client_id)
+            known_order = None if new_id else self.queries.order_by_client_id
+            if self.config.latency_ms.is_off:
+                placed, ticket = self.engine.place(command, known_order)
+            else:
+                with self._underway(command.account_id, command.client_order_id):
+                    placed, ticket = self.engine.place(command, known_order)
         except Refused as refused:
             orders.labels(refused.code).inc()
             raise
@@ -213,6 +235,14 @@ class Runtime:
         else:
             ticket.then(count)
         return placed, ticket
+
+    def preview(self, command: PlaceOrder) -> Preview:
+        """Say what an order would do if it arrived now; change nothing. Raise Refused as `place` does."""
+        if self.role != "active":
+            raise self._not_active()
+        if command.symbol not in self.markets:
+            self.follow(command.symbol)
+        return self.engine.preview(command)
 
     def candles(self, symbol: str, interval: str, limit: int, before_ms: int | None) -> tuple[Candle, ...]:
         """Return up to `limit` candles opening before `before_ms` (None: now), oldest first, the running one last.
@@ -239,6 +269,21 @@ class Runtime:
             "version": __version__,
             "uptime_s": round((time.monotonic_ns() - self.started_ns) / 1e9, 1),
         }
+
+    @contextlib.contextmanager
+    def _underway(self, account_id: int, key: str) -> Iterator[None]:
+        """Hold a command back for as long as it is on its way, and its answer, refusals too, on the way back.
+
+        A stop ends both waits; what had not arrived by then is refused.
+        """
+        drawn = self.config.latency_ms.draw(str(account_id), key)
+        if self._stop.wait(drawn.in_us / 1e6):
+            raise Refused("standby", "the server is stopping")
+        back_ns = time.monotonic_ns() + drawn.out_us * 1_000
+        try:
+            yield
+        finally:
+            self._stop.wait(max(0, back_ns - time.monotonic_ns()) / 1e9)
 
     # Called by other threads.
 

@@ -4,8 +4,9 @@ import { NoAnswer } from "./api.js";
 import { $, icon, make, setAttribute, setHidden, write } from "./dom.js";
 import { ZERO, decimal } from "./decimal.js";
 import { cancelAll, cancelOrder, olderFills, olderOrders } from "./feed.js";
-import { UNKNOWN, direction, exact, moment, pair, percentOf, rounded, sideWord, signed } from "./format.js";
+import { UNKNOWN, direction, exact, moment, pair, percentOf, rounded, short, sideWord, signed } from "./format.js";
 import { panel } from "./paint.js";
+import { CERTAINTIES, showReceipt } from "./receipt.js";
 import { quoteDecimals } from "./rules.js";
 import { isOpen, openOrders, state, touch } from "./store.js";
 import { Table, toned } from "./table.js";
@@ -192,6 +193,7 @@ function openTable() {
       { title: "Price", numeric: true, text: (order) => priceOf(order, order.price) },
       { title: "Amount", numeric: true, text: amountOf },
       { title: "Filled", numeric: true, render: filledCell },
+      { title: "Ahead", numeric: true, render: aheadCell },
       { title: "From last", numeric: true, kind: "dim", text: fromLast },
       { title: "TIF", kind: "dim", text: (order) => order.time_in_force ?? UNKNOWN },
       { title: "Cancel", hidden: true, kind: "act", render: cancelCell },
@@ -206,6 +208,15 @@ function filledCell(cell, order) {
   const share = whole?.sign ? filled.approximate / whole.approximate : 0;
   cell.firstChild.firstChild.style.transform = `scaleX(${share.toFixed(3)})`;
   write(cell.lastChild, `${Math.floor(share * 100)}%`);
+}
+
+// What is ahead of the order in the real queue at its price.
+function aheadCell(cell, order) {
+  const ahead = decimal(order.queue_ahead);
+  const base = rulesOf(order)?.base ?? "";
+  write(cell, ahead ? (ahead.sign ? short(ahead) : "first") : UNKNOWN);
+  const known = ahead ? `${sizeOf(order, order.queue_ahead)} ${base} ahead of it at its price` : "Not known yet";
+  setAttribute(cell, "title", known);
 }
 
 function fromLast(order) {
@@ -262,9 +273,18 @@ function fillTable() {
       { title: "Value", numeric: true, text: valueOf },
       { title: "Fee", numeric: true, text: (fill) => `${exact(fill.fee, 2)} ${fill.fee_asset}` },
       { title: "Role", kind: "dim", text: (fill) => capital(fill.liquidity) },
+      { title: "Certainty", kind: "dim", render: certaintyCell },
       { title: "Order", numeric: true, kind: "dim", text: (fill) => String(fill.order_id) },
     ],
   });
+}
+
+function certaintyCell(cell, fill) {
+  if (!cell.firstChild) cell.append(make("button", { type: "button", class: "row-button plain", "data-act": "receipt", "aria-haspopup": "dialog" }));
+  const button = cell.firstChild;
+  button.dataset.id = fill.id;
+  write(button, capital(fill.certainty ?? UNKNOWN));
+  setAttribute(button, "title", `${CERTAINTIES[fill.certainty] ?? ""} Click for the receipt.`.trim());
 }
 
 function valueOf(fill) {
@@ -322,6 +342,7 @@ function balanceTable() {
 function pressed(button) {
   if (!button) return;
   if (button.dataset.act === "cancel") cancel(Number(button.dataset.id));
+  else if (button.dataset.act === "receipt") showReceipt(Number(button.dataset.id));
   else if (button.dataset.act === "close") hooks.closePosition(state.portfolio.positions[button.dataset.symbol]);
 }
 

@@ -41,6 +41,13 @@ const HANDLERS = {
     if (syncing) syncing.push(message);
     else applyOrder(message, true);
   },
+  queue(message) {
+    for (const [id, ahead] of Object.entries(message)) {
+      const order = state.orders.get(Number(id));
+      if (order) state.orders.set(order.id, { ...order, queue_ahead: ahead });
+    }
+    touch("orders");
+  },
   portfolio(message) {
     state.portfolio = message;
     touch("portfolio", "draft");

@@ -15,6 +15,7 @@ import { startHolding } from "./holding.js";
 import { startKeys } from "./keys.js";
 import { startNews } from "./news.js";
 import { startPainting } from "./paint.js";
+import { startPreview } from "./preview.js";
 import { closeSheet, openSheet, startSheet } from "./sheet.js";
 import { state, touch } from "./store.js";
 import { Stream } from "./stream.js";
@@ -120,6 +121,7 @@ startBook({
 });
 startTape();
 startTicket({ placed: closeSheet });
+startPreview();
 startHolding({ closePosition });
 startDock({ closePosition });
 startAccount({

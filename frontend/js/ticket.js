@@ -313,6 +313,15 @@ function paintEstimate() {
   write($("estimate"), text);
 }
 
+// The request the ticket would send now, null while something is missing or wrong.
+export function readyRequest() {
+  const draft = readDraft();
+  const rules = state.rules.get(state.symbol);
+  if (!rules || obstacle(draft, rules)) return null;
+  if (Object.keys(problems(draft, rules, freeBalance(draft, rules), { complete: true })).length) return null;
+  return requestFrom(draft, rules);
+}
+
 function submit(placed) {
   if (submission.sending || submission.unanswered) return;
   const draft = readDraft();

@@ -28,9 +28,10 @@ from trading_engine.broadcast import Broadcaster
 from trading_engine.config import Config
 from trading_engine.exchange.accounts import Accounts
 from trading_engine.exchange.candles import Candle
-from trading_engine.exchange.engine import Engine, Ticket
+from trading_engine.exchange.door import Ticket
+from trading_engine.exchange.engine import Engine
 from trading_engine.exchange.market import FeedState, Market, MarketChange, Ticker, Trade
-from trading_engine.exchange.messages import Batch, OpenAccount, Placed, PlaceOrder, Refused
+from trading_engine.exchange.messages import Batch, OpenAccount, Placed, PlaceOrder, Preview, Refused
 from trading_engine.store.database import Store
 from trading_engine.store.journal import Journal
 from trading_engine.store.queries import Queries
@@ -158,6 +159,11 @@ class Floor:
         if command.symbol not in self.markets:
             self.follow(command.symbol)
         return self.engine.place(command, None if new_id else self.queries.order_by_client_id)
+
+    def preview(self, command: PlaceOrder) -> Preview:
+        if command.symbol not in self.markets:
+            self.follow(command.symbol)
+        return self.engine.preview(command)
 
     def touch(self, symbols: list[str]) -> None:
         self.touched |= set(symbols)

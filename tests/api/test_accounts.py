@@ -86,3 +86,12 @@ def test_the_account_says_where_it_is_and_what_it_pays(reader: FlaskClient) -> N
     assert (account["maker_fee_rate"], account["taker_fee_rate"]) == ("0.001", "0.001")
     assert account["starting_balance"] == {"USDT": "100000"}
     assert account["other_venues"] == []
+
+
+def test_the_account_says_how_sure_its_fills_are_and_how_long_orders_take(client: FlaskClient, floor: Floor) -> None:
+    for price in ("99", None):
+        client.post("/api/v1/orders", json={"symbol": "BTCUSDT", "side": "buy", "quantity": "0.5", "price": price})
+    floor.print_("99", "5.2", buyer_is_maker=True)
+    account = said(client.get("/api/v1/account"))
+    assert account["fill_certainty"] == {"certain": 1, "likely": 1, "modelled": 0}
+    assert account["latency"] == {"in_ms": "0", "out_ms": "0", "sigma": "0"}

@@ -6,8 +6,10 @@ import json
 import pytest
 from flask.testing import FlaskClient
 
-from tests.api.conftest import Floor, said
+from tests.api.conftest import D, Floor, said
+from tests.exchange.fakes import symbol
 from trading_engine.exchange.market import FeedState
+from trading_engine.exchange.symbols import ExchangeLimits, Feature, TrailingDelta
 
 
 def test_prices_say_what_every_followed_symbol_trades_at(client: FlaskClient, floor: Floor) -> None:
@@ -116,8 +118,36 @@ def test_symbols_list_every_rule_and_whether_it_is_followed(client: FlaskClient)
     bitcoin = listed["BTCUSDT"]
     assert (bitcoin["status"], bitcoin["tick_size"], bitcoin["step_size"]) == ("TRADING", "0.01", "0.00001")
     assert bitcoin["market_step_size"] is None
+    assert (bitcoin["max_algo_orders"], bitcoin["iceberg_parts"], bitcoin["max_position"]) == (None, None, None)
+    assert (bitcoin["trailing_delta"], bitcoin["stp_mode"], bitcoin["stp_modes"]) == (None, "NONE", [])
+    assert set(bitcoin["exchange_limits"].values()) == {None}
+    assert bitcoin["features"] == sorted(Feature)
     assert [row["symbol"] for row in said(client.get("/api/v1/symbols?symbol=xrpusdt"))["symbols"]] == ["XRPUSDT"]
     assert said(client.get("/api/v1/symbols?symbol=NOPE"))["code"] == "unknown_symbol"
+
+
+def test_a_symbols_counts_and_flags_are_listed_as_the_venue_states_them(client: FlaskClient, floor: Floor) -> None:
+    floor.symbols["BTCUSDT"] = symbol(
+        max_algo_orders=5,
+        max_iceberg_orders=6,
+        max_order_lists=20,
+        max_amends=10,
+        iceberg_parts=100,
+        max_position=D("1000.5"),
+        trailing_delta=TrailingDelta(min_above=10, max_above=2000, min_below=0, max_below=0),
+        exchange_limits=ExchangeLimits(max_open_orders=1000),
+        features=frozenset({Feature.OTO, Feature.AMEND}),
+        stp_mode="EXPIRE_MAKER",
+        stp_modes=("EXPIRE_MAKER", "DECREMENT"),
+    )
+    (row,) = said(client.get("/api/v1/symbols?symbol=BTCUSDT"))["symbols"]
+    counts = ("max_algo_orders", "max_iceberg_orders", "max_order_lists", "max_amends", "iceberg_parts")
+    assert [row[name] for name in counts] == [5, 6, 20, 10, 100]
+    assert row["max_position"] == "1000.50000"
+    assert row["trailing_delta"] == {"min_above": 10, "max_above": 2000, "min_below": None, "max_below": None}
+    assert row["exchange_limits"]["max_open_orders"] == 1000
+    assert row["features"] == ["amend", "oto"]
+    assert (row["stp_mode"], row["stp_modes"]) == ("EXPIRE_MAKER", ["EXPIRE_MAKER", "DECREMENT"])
 
 
 def test_symbols_are_compressed_for_who_can_read_it(client: FlaskClient) -> None:

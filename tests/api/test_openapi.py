@@ -30,8 +30,9 @@ def test_every_route_is_described_and_nothing_else(reader: FlaskClient, document
 
 
 def test_the_contracts_endpoints_are_there(document: dict[str, Any]) -> None:
-    for path in ("prices", "depth", "symbols", "trades", "candles", "orders", "orders/{order_id}", "fills", "portfolio",
-                 "account", "account/reset", "stream", "openapi.json", "docs"):  # fmt: skip
+    for path in ("prices", "depth", "symbols", "trades", "candles", "orders", "orders/{order_id}", "orders/preview",
+                 "fills", "fills/{fill_id}/receipt", "portfolio", "account", "account/reset", "stream", "openapi.json",
+                 "docs"):  # fmt: skip
         assert f"/api/v1/{path}" in document["paths"]
     assert set(document["paths"]["/api/v1/orders"]) == {"get", "post", "delete"}
     assert {"/health", "/ready", "/metrics"} <= set(document["paths"])

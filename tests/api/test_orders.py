@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from tests.api.conftest import Floor, said
 from trading_engine.api.operations import ANSWER_AFTER, OUTCOME
-from trading_engine.exchange.engine import Ticket
+from trading_engine.exchange.door import Ticket
 from trading_engine.exchange.market import FeedState
 from trading_engine.exchange.messages import Refused
 
@@ -59,6 +59,53 @@ def test_a_limit_order_rests_and_is_filled_by_a_print_through_its_price(client: 
     now = said(client.get(f"{ORDERS}/{order['id']}"))
     assert (now["status"], now["filled_quantity"], now["average_price"]) == ("partially_filled", "0.20000", "98.50")
     assert [(fill["liquidity"], fill["trade_id"]) for fill in now["fills"]] == [("maker", 1)]
+
+
+def test_a_stop_waits_for_the_last_price_and_then_takes(client: FlaskClient, floor: Floor) -> None:
+    floor.print_("99.50", "0.1", buyer_is_maker=True)
+    order = place(client, {**BUY, "type": "stop", "stop_price": "100.50"})
+    assert (order["status"], order["stage"], order["stop_price"]) == ("new", "armed", "100.50")
+    floor.print_("100.50", "0.1", buyer_is_maker=False)
+    now = said(client.get(f"{ORDERS}/{order['id']}"))
+    assert (now["status"], now["stage"], [fill["liquidity"] for fill in now["fills"]]) == ("filled", "live", ["taker"])
+    assert now["triggered_at"] is not None
+
+
+def test_a_trailing_stop_follows_the_last_price(client: FlaskClient, floor: Floor) -> None:
+    floor.print_("99.50", "0.1", buyer_is_maker=True)
+    order = place(client, {**BUY, "side": "sell", "trailing_bps": 100})
+    assert (order["type"], order["trailing_bps"], order["stage"]) == ("trailing_stop", 100, "armed")
+    for price in ("99.60", "110.00", "109.00"):
+        floor.print_(price, "0.1", buyer_is_maker=True)
+    assert said(client.get(f"{ORDERS}/{order['id']}"))["stage"] == "armed"
+    floor.print_("108.90", "0.1", buyer_is_maker=True)
+    assert said(client.get(f"{ORDERS}/{order['id']}"))["status"] == "filled"
+
+
+def test_a_stop_price_that_is_met_already_is_refused(client: FlaskClient, floor: Floor) -> None:
+    floor.print_("99.50", "0.1", buyer_is_maker=True)
+    refuse(client, {**BUY, "type": "stop", "stop_price": "99.50"}, 422, "would_trigger", "stop_price")
+
+
+def test_an_open_order_can_be_changed(client: FlaskClient) -> None:
+    order = place(client, {**BUY, "price": "98.50"})
+    address = f"{ORDERS}/{order['id']}"
+    smaller = said(client.patch(address, json={"quantity": "0.3"}))
+    assert (smaller["id"], smaller["quantity"], smaller["held"]) == (order["id"], "0.30000", "29.55")
+    moved = said(client.patch(address, json={"price": "97.50"}))
+    assert (moved["price"], moved["status"]) == ("97.50", "new")
+    taken = said(client.patch(address, json={"price": "101"}))
+    assert (taken["status"], taken["fills"][0]["liquidity"]) == ("filled", "taker")
+    again = client.patch(address, json={"quantity": "0.1"})
+    assert (again.status_code, said(again)["code"]) == (409, "order_closed")
+
+
+def test_a_change_that_changes_nothing_or_too_much_is_refused(client: FlaskClient) -> None:
+    order = place(client, {**BUY, "price": "98.50"})
+    address = f"{ORDERS}/{order['id']}"
+    for change in ({}, {"quantity": "0"}, {"price": "98.505"}, {"quantity": "0.5", "price": "98.50"}):
+        assert client.patch(address, json=change).status_code == 422, change
+    assert said(client.get(address))["updated_at"] == order["updated_at"]
 
 
 @pytest.mark.parametrize("quantity", (0.001, "0.001"))
@@ -141,16 +188,24 @@ def test_fields_that_do_not_fit_together_are_named(client: FlaskClient, change: 
 @pytest.mark.parametrize(
     ("change", "field"),
     (
-        *(
-            ({"type": name}, "type")
-            for name in ("stop", "STOP_LIMIT", "take_profit", "take_profit_limit", "trailing_stop")
-        ),
-        ({"stop_price": "90"}, "stop_price"),
-        ({"trailing_bps": 50}, "trailing_bps"),
+        *(({"type": name}, "stop_price") for name in ("stop", "take_profit")),
+        *(({"type": name}, "price") for name in ("STOP_LIMIT", "take_profit_limit")),
+        ({"type": "trailing_stop"}, "trailing_bps"),
+        ({"type": "stop", "stop_price": "90", "price": "91"}, "price"),
+        ({"stop_price": "110", "post_only": True}, "post_only"),
     ),
 )
-def test_a_type_that_is_not_built_is_not_supported(client: FlaskClient, change: dict[str, Any], field: str) -> None:
-    refuse(client, {**BUY, **change}, 422, "not_supported", field)
+def test_a_conditional_order_that_lacks_something_names_it(
+    client: FlaskClient, change: dict[str, Any], field: str
+) -> None:
+    refuse(client, {**BUY, **change}, 422, "invalid_order", field)
+
+
+@pytest.mark.parametrize("bips", (0, 10_000, 1.5, "many", True))
+def test_basis_points_are_a_whole_number(client: FlaskClient, bips: object) -> None:
+    answer = client.post(ORDERS, json={**BUY, "trailing_bps": bips})
+    assert answer.status_code == 422
+    assert list(said(answer)["errors"]) == ["trailing_bps"]
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,21 @@ def test_cancelling_all_tells_each_order_under_its_own_number(listener: Listener
     assert numbers[-1] == commit.seq
 
 
+def test_what_is_ahead_of_resting_orders_is_told_when_it_changes_once_a_second(
+    listener: Listener, client: FlaskClient
+) -> None:
+    assert "queue" not in dict(listener.tick())
+    joined = str(client.post(ORDERS, json={**BUY, "price": "99"}).json["id"])  # type: ignore[index]  # it is JSON
+    alone = str(client.post(ORDERS, json={**BUY, "price": "98.5"}).json["id"])  # type: ignore[index]  # it is JSON
+    assert dict(listener.tick(1.05))["queue"] == {joined: "5.00000", alone: "0.00000"}
+    assert "queue" not in dict(listener.tick(1.05))
+    listener.floor.print_("99", "2", buyer_is_maker=True)
+    assert "queue" not in dict(listener.tick(0.1))
+    assert dict(listener.tick(1.05))["queue"] == {joined: "3.00000", alone: "0.00000"}
+    client.delete(ORDERS)
+    assert dict(listener.tick(1.05))["queue"] == {}
+
+
 def test_a_new_epoch_is_a_reset(listener: Listener, client: FlaskClient) -> None:
     client.post(ORDERS, json={**BUY, "price": "90"})
     listener.committed()

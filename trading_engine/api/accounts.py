@@ -112,7 +112,16 @@ def _account_answer(runtime: Runtime, account: Account) -> Json:
         "epoch_started_at": iso(account.epoch_started_ms),
         "maker_fee_rate": trimmed(runtime.config.maker_fee_rate),
         "taker_fee_rate": trimmed(runtime.config.taker_fee_rate),
+        "latency": {
+            "in_ms": trimmed(runtime.config.latency_ms.in_ms),
+            "out_ms": trimmed(runtime.config.latency_ms.out_ms),
+            "sigma": trimmed(runtime.config.latency_ms.sigma),
+        },
         "starting_balance": {asset: trimmed(amount) for asset, amount in runtime.config.starting_balance.items()},
+        "fill_certainty": {
+            certainty.value: count
+            for certainty, count in runtime.queries.certainties(account.id, account.epoch).items()
+        },
         "epochs": [
             {
                 "epoch": epoch.epoch,

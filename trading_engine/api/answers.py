@@ -149,7 +149,7 @@ def candle_json(candle: Candle, symbol: Symbol) -> Json:
 def symbol_json(symbol: Symbol, *, followed: bool) -> Json:
     """One symbol's trading rules; a rule that is switched off is null."""
     price, quantity = symbol.price_decimals, symbol.quantity_decimals
-    band = symbol.percent_price
+    band, delta = symbol.percent_price, symbol.trailing_delta
     return {
         "symbol": symbol.name,
         "status": symbol.status,
@@ -180,6 +180,30 @@ def symbol_json(symbol: Symbol, *, followed: bool) -> Json:
         if band
         else None,
         "max_open_orders": symbol.max_open_orders,
+        "max_algo_orders": symbol.max_algo_orders,
+        "max_iceberg_orders": symbol.max_iceberg_orders,
+        "max_order_lists": symbol.max_order_lists,
+        "max_amends": symbol.max_amends,
+        "iceberg_parts": symbol.iceberg_parts,
+        "max_position": _rule(symbol.max_position, quantity),
+        "trailing_delta": {
+            "min_above": delta.min_above or None,
+            "max_above": delta.max_above or None,
+            "min_below": delta.min_below or None,
+            "max_below": delta.max_below or None,
+        }
+        if delta
+        else None,
+        "exchange_limits": {
+            "max_open_orders": symbol.exchange_limits.max_open_orders,
+            "max_algo_orders": symbol.exchange_limits.max_algo_orders,
+            "max_iceberg_orders": symbol.exchange_limits.max_iceberg_orders,
+            "max_order_lists": symbol.exchange_limits.max_order_lists,
+        },
+        "order_types": list(symbol.order_types),
+        "features": sorted(feature.value for feature in symbol.features),
+        "stp_mode": symbol.stp_mode,
+        "stp_modes": list(symbol.stp_modes),
     }
 
 
@@ -189,7 +213,7 @@ def _rule(value: Decimal, decimals: int) -> str | None:
 
 def fill_json(fill: Fill, symbol: Symbol | None) -> Json:
     """One fill, with what it was decided on: the book's update or the print."""
-    price_decimals, quantity_decimals = _decimals(symbol)
+    price_decimals, quantity_decimals = symbol_decimals(symbol)
     return {
         "id": fill.id,
         "order_id": fill.order_id,
@@ -201,15 +225,18 @@ def fill_json(fill: Fill, symbol: Symbol | None) -> Json:
         "fee": trimmed(fill.fee),
         "fee_asset": fill.fee_asset,
         "liquidity": fill.liquidity.value,
+        "certainty": fill.certainty.value,
         "filled_at": iso(fill.time_ms),
         "update_id": fill.update_id,
         "trade_id": fill.trade_id,
     }
 
 
-def order_json(order: Order, fills: Iterable[Fill], symbol: Symbol | None, *, simulated: bool) -> Json:
-    """One order with its fills, oldest first."""
-    price_decimals, quantity_decimals = _decimals(symbol)
+def order_json(
+    order: Order, fills: Iterable[Fill], symbol: Symbol | None, *, queue_ahead: Decimal | None, simulated: bool
+) -> Json:
+    """One order with its fills, oldest first. `queue_ahead`: the real quantity ahead of one that rests."""
+    price_decimals, quantity_decimals = symbol_decimals(symbol)
     return {
         "id": order.id,
         "client_order_id": order.client_order_id,
@@ -221,6 +248,10 @@ def order_json(order: Order, fills: Iterable[Fill], symbol: Symbol | None, *, si
         "quantity": fixed_or_none(order.quantity, quantity_decimals),
         "quote_quantity": trimmed_or_none(order.quote_quantity),
         "price": fixed_or_none(order.price, price_decimals),
+        "stop_price": fixed_or_none(order.stop_price, price_decimals),
+        "trailing_bps": order.trailing_bps,
+        "stage": order.stage.value,
+        "triggered_at": iso_or_none(order.triggered_ms),
         "status": order.status.value,
         "reason": order.reason,
         "filled_quantity": fixed(order.filled_quantity, quantity_decimals),
@@ -228,6 +259,7 @@ def order_json(order: Order, fills: Iterable[Fill], symbol: Symbol | None, *, si
         "average_price": fixed_or_none(order.average_price, price_decimals),
         "held": trimmed(order.held),
         "held_asset": order.quote_asset if order.side == "buy" else order.base_asset,
+        "queue_ahead": fixed_or_none(queue_ahead, quantity_decimals),
         "fills": [fill_json(fill, symbol) for fill in fills],
         "venue": order.venue,
         "simulated": simulated,
@@ -237,8 +269,8 @@ def order_json(order: Order, fills: Iterable[Fill], symbol: Symbol | None, *, si
     }
 
 
-def _decimals(symbol: Symbol | None) -> tuple[int, int]:
-    """Decimals of price and quantity; a symbol the venue no longer lists shows what was stored."""
+def symbol_decimals(symbol: Symbol | None) -> tuple[int, int]:
+    """Return the decimals of price and quantity; a symbol the venue no longer lists shows what was stored."""
     return (symbol.price_decimals, symbol.quantity_decimals) if symbol else (0, 0)
 
 

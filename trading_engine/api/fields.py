@@ -84,6 +84,40 @@ class Whole(fields.Field[int]):
         raise ValidationError(f"must be a whole number from {self.allowed.start} to {self.allowed.stop - 1}")
 
 
+class Bips(fields.Field[int]):
+    """A whole number of basis points, as a JSON number or a string."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(validate=validate.Range(1, most), **options)
+        self.most = most
+
+    def _deserialize(self, value: object, *_where: Any, **_options: Any) -> int:
+        try:
+            number = decimal_of(value)
+        except NotADecimal as error:
+            raise ValidationError(str(error)) from None
+        if number % 1 or not 1 <= number <= self.most:
+            raise ValidationError(f"must be a whole number from 1 to {self.most}")
+        return int(number)
+
+
+class Count(fields.Field[int]):
+    """A whole number from `low` to `high`, as a JSON number or a string."""
+
+    def __init__(self, low: int, high: int, **options: Any) -> None:
+        super().__init__(validate=validate.Range(low, high), **options)
+        self.allowed = range(low, high + 1)
+
+    def _deserialize(self, value: object, *_where: Any, **_options: Any) -> int:
+        try:
+            number = decimal_of(value)
+        except NotADecimal:
+            number = None
+        if number is None or number % 1 or int(number) not in self.allowed:
+            raise ValidationError(f"must be a whole number from {self.allowed.start} to {self.allowed.stop - 1}")
+        return int(number)
+
+
 class Balances(fields.Field[Mapping[str, Decimal]]):
     """Assets and the amounts to begin with."""
 

@@ -25,6 +25,7 @@ _FIELD_TYPES = {
     fields.Word: "string",
     fields.Switch: "boolean",
     fields.Whole: "integer",
+    fields.Count: "integer",
     fields.Balances: "object",
 }
 _DESCRIPTION = (

@@ -15,7 +15,7 @@ from marshmallow import Schema, ValidationError
 from trading_engine.api.numbers import parse_object
 from trading_engine.api.problems import MAX_BODY_BYTES, Problem
 from trading_engine.api.schemas import NoQuery
-from trading_engine.exchange.engine import Ticket
+from trading_engine.exchange.door import Ticket
 
 View = Callable[..., Any]
 

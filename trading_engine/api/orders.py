@@ -5,7 +5,8 @@ import binascii
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, TypeVar
 
 from flask import Blueprint
@@ -15,10 +16,18 @@ from trading_engine.api import current_runtime
 from trading_engine.api.accounts import account_id, account_view
 from trading_engine.api.answers import Json, fill_json, order_json
 from trading_engine.api.operations import Answer, Created, invalid, operation
+from trading_engine.api.order_shapes import CancelledList, FillList, OrderAnswer, OrderList
 from trading_engine.api.problems import Problem
-from trading_engine.api.schemas import LARGEST_ID, MAX_ROWS, FillsQuery, OrderRequest, OrdersQuery, SymbolQuery
-from trading_engine.api.shapes import CancelledList, FillList, OrderAnswer, OrderList
-from trading_engine.exchange.messages import CancelAll, CancelOrder, PlaceOrder, Refused
+from trading_engine.api.schemas import (
+    LARGEST_ID,
+    MAX_ROWS,
+    AmendRequest,
+    FillsQuery,
+    OrderRequest,
+    OrdersQuery,
+    SymbolQuery,
+)
+from trading_engine.exchange.messages import AmendOrder, CancelAll, CancelOrder, PlaceOrder, Refused
 from trading_engine.exchange.orders import Fill, Order, OrderType, Side, TimeInForce
 from trading_engine.runtime import Runtime
 
@@ -34,8 +43,15 @@ class IdConverter(IntegerConverter):
 CLIENT_ORDER_ID_BYTES = 8
 """Random bytes of an id we make up, behind the time: ids that come in order are stored side by side."""
 
-_BUILT_TYPES = frozenset(kind.value for kind in OrderType)
 Row = TypeVar("Row", Order, Fill)
+
+ORDER_REFUSALS = (
+    "invalid_order", "not_supported", "unknown_symbol", "symbol_not_trading", "price_filter", "lot_size",
+    "market_lot_size", "notional", "percent_price", "trailing_delta", "max_position", "max_open_orders",
+    "max_algo_orders", "exchange_max_open_orders", "exchange_max_algo_orders", "would_take", "would_trigger",
+    "no_last_price", "insufficient_balance", "no_valuation", "book_stale", "syncing",
+)  # fmt: skip
+"""Why an order may be refused for what it says."""
 
 _CURSOR = re.compile(rb"(orders|fills):([1-9][0-9]{0,18})", re.ASCII)
 
@@ -45,12 +61,8 @@ _CURSOR = re.compile(rb"(orders|fills):([1-9][0-9]{0,18})", re.ASCII)
     "POST /api/v1/orders",
     body=OrderRequest,
     answers={201: [Answer(schema=OrderAnswer)], 200: [Answer(schema=OrderAnswer)]},
-    refusals=(
-        "not_supported", "unknown_symbol", "symbol_not_trading", "price_filter", "lot_size", "market_lot_size",
-        "notional", "percent_price", "max_open_orders", "would_take", "insufficient_balance",
-        "duplicate_client_order_id", "book_stale", "syncing", "not_committed", "outcome_unknown",
-    ),
-)  # fmt: skip
+    refusals=(*ORDER_REFUSALS, "duplicate_client_order_id", "not_committed", "outcome_unknown"),
+)
 def place_order(body: dict[str, Any]) -> Json | Created:
     """Place an order.
 
@@ -62,7 +74,8 @@ def place_order(body: dict[str, Any]) -> Json | Created:
     placed, commit = runtime.place(command, new_id=body["client_order_id"] is None)
     order = placed.order
     if placed.created:
-        return Created(order_answer(runtime, order, placed.fills), commit)
+        ahead = queues_ahead(runtime, [order]).get(order.id)
+        return Created(order_answer(runtime, order, placed.fills, ahead), commit)
     if commit is not None:
         commit.wait()
     return stored_answers(runtime, [order])[0]
@@ -109,6 +122,27 @@ def get_order(order_id: int) -> Json:
 
 @operation(
     blueprint,
+    "PATCH /api/v1/orders/<id:order_id>",
+    body=AmendRequest,
+    answers=OrderAnswer,
+    refusals=("order_not_found", "order_closed", "max_amends", *ORDER_REFUSALS, "not_committed", "outcome_unknown"),
+)
+def amend_order(order_id: int, body: dict[str, Any]) -> Json:
+    """Change an open order's quantity or price.
+
+    A smaller quantity keeps the place in the queue. Another price, or more, lets the order arrive anew, at the back;
+    its id stays.
+    """
+    runtime = current_runtime()
+    command = AmendOrder(
+        account_id=account_id(runtime), order_id=_known(order_id), quantity=body["quantity"], price=body["price"]
+    )
+    amended = runtime.submit(command)
+    return stored_answers(runtime, [amended.order])[0]
+
+
+@operation(
+    blueprint,
     "DELETE /api/v1/orders/<id:order_id>",
     answers=OrderAnswer,
     refusals=("order_not_found", "order_closed", "not_committed"),
@@ -149,15 +183,9 @@ def command_of(body: dict[str, Any], account: int) -> PlaceOrder:
     """Return the command a checked body means.
 
     Raises:
-        Refused: it names what this version does not have.
         Problem: its fields do not fit together.
     """
-    for field in ("stop_price", "trailing_bps"):
-        if body[field] is not None:
-            raise Refused("not_supported", f"{field}: conditional orders are not available yet", field)
-    name = body["type"] or ("market" if body["price"] is None else "limit")
-    if name not in _BUILT_TYPES:
-        raise Refused("not_supported", f"type: {name} orders are not available yet", "type")
+    name = body["type"] or _type_of(body)
     errors = _misfits(name, body)
     if errors:
         raise invalid(errors)
@@ -172,7 +200,18 @@ def command_of(body: dict[str, Any], account: int) -> PlaceOrder:
         time_in_force=TimeInForce(body["time_in_force"] or "GTC"),
         post_only=body["post_only"],
         client_order_id=body["client_order_id"] or _made_up_id(),
+        stop_price=body["stop_price"],
+        trailing_bps=body["trailing_bps"],
     )
+
+
+def _type_of(body: dict[str, Any]) -> str:
+    """Return the type an order has that does not name it."""
+    if body["trailing_bps"] is not None:
+        return "trailing_stop"
+    if body["stop_price"] is not None:
+        return "stop" if body["price"] is None else "stop_limit"
+    return "market" if body["price"] is None else "limit"
 
 
 def _made_up_id() -> str:
@@ -183,6 +222,8 @@ def _made_up_id() -> str:
 def _misfits(name: str, body: dict[str, Any]) -> dict[str, list[str]]:
     """Say which fields do not fit the order's type."""
     errors: dict[str, list[str]] = {}
+    if name not in {"market", "limit"}:
+        return errors  # the engine names what is wrong with a conditional order
     if name == "market":
         if body["price"] is not None:
             errors["price"] = ["a market order has none; leave it out or send a limit order"]
@@ -202,17 +243,24 @@ def _misfits(name: str, body: dict[str, Any]) -> dict[str, list[str]]:
     return errors
 
 
-def order_answer(runtime: Runtime, order: Order, fills: Iterable[Fill]) -> Json:
+def queues_ahead(runtime: Runtime, orders: Iterable[Order]) -> Mapping[int, Decimal | None]:
+    """Return what is ahead of those of one account's orders that rest, by order id; closed ones cost nothing."""
+    resting = {order.id: order.account_id for order in orders if order.is_open and order.market_seq is not None}
+    return runtime.engine.queue_ahead(next(iter(resting.values())), resting) if resting else {}
+
+
+def order_answer(runtime: Runtime, order: Order, fills: Iterable[Fill], queue_ahead: Decimal | None) -> Json:
     """Return an order's JSON."""
     venue = runtime.venue
     simulated = venue.simulated if venue is not None and venue.name == order.venue else order.venue == "simulated"
-    return order_json(order, fills, runtime.symbols.get(order.symbol), simulated=simulated)
+    return order_json(order, fills, runtime.symbols.get(order.symbol), queue_ahead=queue_ahead, simulated=simulated)
 
 
 def stored_answers(runtime: Runtime, orders: Sequence[Order]) -> list[Json]:
     """Return the JSON of stored orders with all their fills."""
     fills = runtime.queries.fills_of([order.id for order in orders if order.filled_quantity])
-    return [order_answer(runtime, order, fills.get(order.id, ())) for order in orders]
+    ahead = queues_ahead(runtime, orders)
+    return [order_answer(runtime, order, fills.get(order.id, ()), ahead.get(order.id)) for order in orders]
 
 
 def _known(order_id: int) -> int:

@@ -31,6 +31,7 @@ PROBLEMS: Mapping[str, Refusal] = MappingProxyType(
         "origin_not_allowed": Refusal(status=403, title="Origin not allowed"),
         "forbidden": Refusal(status=403, title="Forbidden"),
         "not_found": Refusal(status=404, title="Not found"),
+        "fill_not_found": Refusal(status=404, title="Fill not found"),
         "method_not_allowed": Refusal(status=405, title="Method not allowed"),
         "request_timeout": Refusal(status=408, title="The request did not arrive in time"),
         "body_too_large": Refusal(status=413, title="Body too large"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from trading_engine.api.fields import Amount, Balances, Switch, Text, Whole, Word
+from trading_engine.api.fields import Amount, Balances, Bips, Switch, Text, Whole, Word
 from trading_engine.exchange.candles import INTERVALS_MS
 from trading_engine.exchange.orders import OrderStatus, Side, TimeInForce
 
@@ -51,6 +51,20 @@ def _epoch() -> Whole:
     )  # fmt: skip
 
 
+MOST_BPS = 9_999
+"""One hundred percent, but for a hundredth of one."""
+
+
+class AmendRequest(Schema):
+    """What to change of an open order; what is left out stays."""
+
+    quantity = Amount(
+        load_default=None, allow_none=True,
+        metadata={"description": "The whole quantity, what is filled included. Smaller keeps the place in the queue."},
+    )  # fmt: skip
+    price = Amount(load_default=None, allow_none=True, metadata={"description": "Another one goes to the back."})
+
+
 class OrderRequest(Schema):
     """A new order. `price` absent or null: a market order."""
 
@@ -58,7 +72,7 @@ class OrderRequest(Schema):
     side = Word(tuple(Side), required=True, metadata={"description": "`buy` or `sell`, in any case."})
     type = Word(
         ORDER_TYPES, load_default=None, allow_none=True,
-        metadata={"description": "Default: `limit` with a price, else `market`. Others: `not_supported`."},
+        metadata={"description": "Default: by what is given: `trailing_bps`, `stop_price`, `price`, or none."},
     )  # fmt: skip
     quantity = Amount(load_default=None, allow_none=True, metadata={"description": "In the base asset."})
     quote_quantity = Amount(
@@ -66,8 +80,16 @@ class OrderRequest(Schema):
         metadata={"description": "Market orders, instead of `quantity`: how much of the quote asset to spend or get."},
     )  # fmt: skip
     price = Amount(load_default=None, allow_none=True, metadata={"description": "Limit price in the quote asset."})
-    stop_price = Amount(load_default=None, allow_none=True, metadata={"description": "Not supported yet."})
-    trailing_bps = Amount(load_default=None, allow_none=True, metadata={"description": "Not supported yet."})
+    stop_price = Amount(
+        load_default=None, allow_none=True,
+        metadata={"description": "Conditional orders: the last price that sets them off; of a trailing stop, the one "
+                  "that lets it begin to follow."},
+    )  # fmt: skip
+    trailing_bps = Bips(
+        MOST_BPS, load_default=None, allow_none=True,
+        metadata={"description": "Trailing stops: how far the last price must come back from its best since the order "
+                  "follows it, in basis points."},
+    )  # fmt: skip
     time_in_force = Word(
         tuple(TimeInForce), load_default=None, allow_none=True,
         metadata={"description": "`GTC` (default): rests until cancelled; `IOC`: what does not fill at once expires; "

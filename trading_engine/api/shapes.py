@@ -1,89 +1,60 @@
 """What answers look like, as marshmallow schemas: for the document, and for the tests to hold every answer against.
 
-The answers themselves are made by `answers`, which is quicker than dumping through these.
+The answers themselves are made by `answers`, which is quicker than dumping through these. Those about orders and fills
+are in `order_shapes`.
 """
 
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from trading_engine.exchange.orders import OrderStatus, OrderType, Side, TimeInForce
-
-
-def _text(**options: Any) -> fields.String:
-    return fields.String(required=True, **options)
-
-
-def _amount() -> fields.String:
-    return fields.String(required=True, metadata={"format": "decimal"})
-
-
-def _unsure() -> fields.String:
-    return fields.String(required=True, allow_none=True, metadata={"format": "decimal", "description": "null: unknown"})
-
-
-def _time(*, unsure: bool = False) -> fields.String:
-    return fields.String(required=True, allow_none=unsure, metadata={"format": "date-time"})
-
-
-def _integer(*, unsure: bool = False) -> fields.Integer:
-    return fields.Integer(required=True, strict=True, allow_none=unsure)
-
-
-def _flag() -> fields.Boolean:
-    return fields.Boolean(required=True, truthy={True}, falsy={False})
-
-
-def _state() -> fields.String:
-    return fields.String(
-        required=True, validate=validate.OneOf(("live", "syncing", "stale", "down")),
-        metadata={"description": "Only a `live` book is traded on."},
-    )  # fmt: skip
+from trading_engine.api.answer_fields import amount, amounts, flag, integer, state, text, time, unsure
+from trading_engine.exchange.orders import Side
 
 
 class ProblemAnswer(Schema):
     """What went wrong (RFC 9457, `application/problem+json`)."""
 
-    type = _text()
-    title = _text()
-    status = _integer()
-    detail = _text()
-    code = _text()
+    type = text()
+    title = text()
+    status = integer()
+    detail = text()
+    code = text()
     errors = fields.Dict(keys=fields.String(), values=fields.List(fields.String()))
 
 
 class Price(Schema):
     """What a symbol trades at. `price` is the last print's (before the first: the middle of the book)."""
 
-    price = _unsure()
-    change_percent_24h = _unsure()
-    open_24h = _unsure()
-    high_24h = _unsure()
-    low_24h = _unsure()
-    volume_24h = _unsure()
-    quote_volume_24h = _unsure()
-    updated_at = _time(unsure=True)
-    state = _state()
+    price = unsure()
+    change_percent_24h = unsure()
+    open_24h = unsure()
+    high_24h = unsure()
+    low_24h = unsure()
+    volume_24h = unsure()
+    quote_volume_24h = unsure()
+    updated_at = time(unsure=True)
+    state = state()
 
 
 class Top(Schema):
     """The best prices of a symbol's book and what lies between them."""
 
-    bid_price = _unsure()
-    ask_price = _unsure()
-    bid_quantity = _unsure()
-    ask_quantity = _unsure()
-    spread = _unsure()
-    spread_bps = _unsure()
-    mid_price = _unsure()
-    update_id = _integer(unsure=True)
-    updated_at = _time(unsure=True)
-    state = _state()
+    bid_price = unsure()
+    ask_price = unsure()
+    bid_quantity = unsure()
+    ask_quantity = unsure()
+    spread = unsure()
+    spread_bps = unsure()
+    mid_price = unsure()
+    update_id = integer(unsure=True)
+    updated_at = time(unsure=True)
+    state = state()
 
 
 def _levels() -> fields.List[Any]:
     level: fields.List[Any] = fields.List(
-        _amount(), validate=validate.Length(equal=2), metadata={"description": "Price, quantity."}
+        amount(), validate=validate.Length(equal=2), metadata={"description": "Price, quantity."}
     )
     return fields.List(level, required=True, metadata={"description": "Best first."})
 
@@ -91,48 +62,78 @@ def _levels() -> fields.List[Any]:
 class Book(Schema):
     """A symbol's order book."""
 
-    symbol = _text()
+    symbol = text()
     bids = _levels()
     asks = _levels()
-    update_id = _integer(unsure=True)
-    updated_at = _time(unsure=True)
-    state = _state()
+    update_id = integer(unsure=True)
+    updated_at = time(unsure=True)
+    state = state()
 
 
 class Band(Schema):
     """How far a price may lie from the average price, as factors of it."""
 
-    bid_up = _amount()
-    bid_down = _amount()
-    ask_up = _amount()
-    ask_down = _amount()
+    bid_up = amount()
+    bid_down = amount()
+    ask_up = amount()
+    ask_down = amount()
+
+
+class TrailingBounds(Schema):
+    """How far a trailing stop may follow, in basis points: above the market (buy stops, take-profit sells), below."""
+
+    min_above = integer(unsure=True)
+    max_above = integer(unsure=True)
+    min_below = integer(unsure=True)
+    max_below = integer(unsure=True)
+
+
+class AccountLimits(Schema):
+    """How many an account may have open on the whole exchange; null: no limit."""
+
+    max_open_orders = integer(unsure=True)
+    max_algo_orders = integer(unsure=True)
+    max_iceberg_orders = integer(unsure=True)
+    max_order_lists = integer(unsure=True)
 
 
 class SymbolRules(Schema):
     """A symbol and its trading rules; null: no such rule."""
 
-    symbol = _text()
-    status = _text()
-    followed = _flag()
-    base_asset = _text()
-    quote_asset = _text()
-    price_decimals = _integer()
-    quantity_decimals = _integer()
-    tick_size = _unsure()
-    min_price = _unsure()
-    max_price = _unsure()
-    step_size = _unsure()
-    min_quantity = _unsure()
-    max_quantity = _unsure()
-    market_step_size = _unsure()
-    market_min_quantity = _unsure()
-    market_max_quantity = _unsure()
-    min_notional = _unsure()
-    max_notional = _unsure()
-    min_notional_applies_to_market = _flag()
-    max_notional_applies_to_market = _flag()
+    symbol = text()
+    status = text()
+    followed = flag()
+    base_asset = text()
+    quote_asset = text()
+    price_decimals = integer()
+    quantity_decimals = integer()
+    tick_size = unsure()
+    min_price = unsure()
+    max_price = unsure()
+    step_size = unsure()
+    min_quantity = unsure()
+    max_quantity = unsure()
+    market_step_size = unsure()
+    market_min_quantity = unsure()
+    market_max_quantity = unsure()
+    min_notional = unsure()
+    max_notional = unsure()
+    min_notional_applies_to_market = flag()
+    max_notional_applies_to_market = flag()
     percent_price = fields.Nested(Band, required=True, allow_none=True)
-    max_open_orders = _integer(unsure=True)
+    max_open_orders = integer(unsure=True)
+    max_algo_orders = integer(unsure=True)
+    max_iceberg_orders = integer(unsure=True)
+    max_order_lists = integer(unsure=True)
+    max_amends = integer(unsure=True)
+    iceberg_parts = integer(unsure=True)
+    max_position = unsure()
+    trailing_delta = fields.Nested(TrailingBounds, required=True, allow_none=True)
+    exchange_limits = fields.Nested(AccountLimits, required=True)
+    order_types = fields.List(fields.String(), required=True)
+    features = fields.List(fields.String(), required=True)
+    stp_mode = text()
+    stp_modes = fields.List(fields.String(), required=True)
 
 
 class SymbolList(Schema):
@@ -144,185 +145,131 @@ class SymbolList(Schema):
 class Print(Schema):
     """One public trade; `side` is what the taker did."""
 
-    id = _integer()
-    price = _amount()
-    quantity = _amount()
-    side = _text(validate=validate.OneOf(tuple(Side)))
-    time_ms = _integer()
+    id = integer()
+    price = amount()
+    quantity = amount()
+    side = text(validate=validate.OneOf(tuple(Side)))
+    time_ms = integer()
 
 
 class PrintList(Schema):
     """Recent public trades, newest first."""
 
-    symbol = _text()
+    symbol = text()
     trades = fields.List(fields.Nested(Print), required=True)
 
 
 class CandleAnswer(Schema):
     """One candle; `closed` is false for the running one."""
 
-    open_time_ms = _integer()
-    open = _amount()
-    high = _amount()
-    low = _amount()
-    close = _amount()
-    volume = _amount()
-    quote_volume = _amount()
-    trades = _integer()
-    closed = _flag()
+    open_time_ms = integer()
+    open = amount()
+    high = amount()
+    low = amount()
+    close = amount()
+    volume = amount()
+    quote_volume = amount()
+    trades = integer()
+    closed = flag()
 
 
 class CandleList(Schema):
     """Candles, oldest first, the running one last."""
 
-    symbol = _text()
-    interval = _text()
+    symbol = text()
+    interval = text()
     candles = fields.List(fields.Nested(CandleAnswer), required=True)
-
-
-class FillAnswer(Schema):
-    """One fill, with the book update or the print it was decided on."""
-
-    id = _integer()
-    order_id = _integer()
-    symbol = _text()
-    side = _text(validate=validate.OneOf(tuple(Side)))
-    price = _amount()
-    quantity = _amount()
-    quote_amount = _amount()
-    fee = _amount()
-    fee_asset = _text()
-    liquidity = _text(validate=validate.OneOf(("maker", "taker")))
-    filled_at = _time()
-    update_id = _integer(unsure=True)
-    trade_id = _integer(unsure=True)
-
-
-class OrderAnswer(Schema):
-    """An order as it is now."""
-
-    id = _integer()
-    client_order_id = _text()
-    symbol = _text()
-    side = _text(validate=validate.OneOf(tuple(Side)))
-    type = _text(validate=validate.OneOf(tuple(OrderType)))
-    time_in_force = _text(validate=validate.OneOf(tuple(TimeInForce)))
-    post_only = _flag()
-    quantity = _unsure()
-    quote_quantity = _unsure()
-    price = _unsure()
-    status = _text(validate=validate.OneOf(tuple(OrderStatus)))
-    reason = _text(allow_none=True)
-    filled_quantity = _amount()
-    filled_quote = _amount()
-    average_price = _unsure()
-    held = _amount()
-    held_asset = _text()
-    fills = fields.List(fields.Nested(FillAnswer), required=True)
-    venue = _text()
-    simulated = _flag()
-    epoch = _integer()
-    created_at = _time()
-    updated_at = _time()
-
-
-class OrderList(Schema):
-    """Orders, newest first."""
-
-    orders = fields.List(fields.Nested(OrderAnswer), required=True)
-    next_cursor = _text(allow_none=True)
-
-
-class CancelledList(Schema):
-    """The orders that were cancelled."""
-
-    cancelled = fields.List(fields.Nested(OrderAnswer), required=True)
-
-
-class FillList(Schema):
-    """Fills, newest first."""
-
-    fills = fields.List(fields.Nested(FillAnswer), required=True)
-    next_cursor = _text(allow_none=True)
 
 
 class BalanceAnswer(Schema):
     """What the account has of one asset; `locked` is held by open orders."""
 
-    asset = _text()
-    free = _amount()
-    locked = _amount()
-    total = _amount()
+    asset = text()
+    free = amount()
+    locked = amount()
+    total = amount()
 
 
 class PositionAnswer(Schema):
     """One position in USDT, marked at the middle of the book; `average_price` excludes fees."""
 
-    symbol = _text()
-    asset = _text()
-    quantity = _amount()
-    cost = _amount()
-    average_price = _unsure()
-    market_price = _unsure()
-    market_value = _unsure()
-    unrealized_pnl = _unsure()
-    realized_pnl = _amount()
-    fees_paid = _amount()
-    market_state = _text(allow_none=True)
+    symbol = text()
+    asset = text()
+    quantity = amount()
+    cost = amount()
+    average_price = unsure()
+    market_price = unsure()
+    market_value = unsure()
+    unrealized_pnl = unsure()
+    realized_pnl = amount()
+    fees_paid = amount()
+    market_state = text(allow_none=True)
 
 
 class PortfolioAnswer(Schema):
     """What the account has and what became of it, in USDT. Unknown marks make values null, never zero."""
 
-    cash_balance = _amount()
-    total_value = _unsure()
-    total_pnl = _unsure()
-    realized_pnl = _amount()
-    unrealized_pnl = _unsure()
-    fees_paid = _amount()
-    net_deposits = _amount()
+    cash_balance = amount()
+    total_value = unsure()
+    total_pnl = unsure()
+    realized_pnl = amount()
+    unrealized_pnl = unsure()
+    fees_paid = amount()
+    net_deposits = amount()
     balances = fields.List(fields.Nested(BalanceAnswer), required=True)
     positions = fields.Dict(keys=fields.String(), values=fields.Nested(PositionAnswer), required=True)
-    as_of = _time()
-
-
-def _amounts(**options: Any) -> fields.Dict:
-    return fields.Dict(
-        keys=fields.String(), values=fields.String(metadata={"format": "decimal"}), required=True, **options
-    )
+    as_of = time()
 
 
 class EpochAnswer(Schema):
     """A stretch of the account's life between two resets; the present one has no end."""
 
-    epoch = _integer()
-    started_at = _time()
-    ended_at = _time(unsure=True)
-    net_deposits = _amount()
-    final_balances = _amounts(allow_none=True)
+    epoch = integer()
+    started_at = time()
+    ended_at = time(unsure=True)
+    net_deposits = amount()
+    final_balances = amounts(allow_none=True)
 
 
 class OtherVenue(Schema):
     """The account of the same name on another venue."""
 
-    id = _integer()
-    venue = _text()
-    epoch = _integer()
+    id = integer()
+    venue = text()
+    epoch = integer()
+
+
+class LatencyAnswer(Schema):
+    """The modelled latency: the median each way, and how far its logarithm scatters. All zero: none."""
+
+    in_ms = amount()
+    out_ms = amount()
+    sigma = amount()
+
+
+class CertaintyCounts(Schema):
+    """How many of the present epoch's fills are how sure."""
+
+    certain = integer()
+    likely = integer()
+    modelled = integer()
 
 
 class AccountAnswer(Schema):
     """The account. Fee rates are fractions: 0.001 is 0.1 %."""
 
-    id = _integer()
-    name = _text()
-    venue = _text()
-    simulated = _flag()
-    epoch = _integer()
-    created_at = _time()
-    epoch_started_at = _time()
-    maker_fee_rate = _amount()
-    taker_fee_rate = _amount()
-    starting_balance = _amounts()
+    id = integer()
+    name = text()
+    venue = text()
+    simulated = flag()
+    epoch = integer()
+    created_at = time()
+    epoch_started_at = time()
+    maker_fee_rate = amount()
+    taker_fee_rate = amount()
+    latency = fields.Nested(LatencyAnswer, required=True)
+    starting_balance = amounts()
+    fill_certainty = fields.Nested(CertaintyCounts, required=True)
     epochs = fields.List(fields.Nested(EpochAnswer), required=True)
     other_venues = fields.List(fields.Nested(OtherVenue), required=True)
 
@@ -335,8 +282,8 @@ class SymbolFeed(Schema):
 
         unknown = INCLUDE
 
-    state = _state()
-    age_ms = _integer(unsure=True)
+    state = state()
+    age_ms = integer(unsure=True)
     reason = fields.String(allow_none=True)
 
 
@@ -348,7 +295,7 @@ class Feed(Schema):
 
         unknown = INCLUDE
 
-    state = _state()
+    state = state()
     reason = fields.String(allow_none=True)
     symbols = fields.Dict(keys=fields.String(), values=fields.Nested(SymbolFeed), required=True)
 
@@ -361,7 +308,7 @@ class EngineHealth(Schema):
 
         unknown = INCLUDE
 
-    role = _text()
+    role = text()
 
 
 class Health(Schema):
@@ -372,10 +319,10 @@ class Health(Schema):
 
         unknown = INCLUDE
 
-    status = _text()
-    venue = _text(allow_none=True)
-    simulated = _flag()
+    status = text()
+    venue = text(allow_none=True)
+    simulated = flag()
     feed = fields.Nested(Feed, required=True)
     engine = fields.Nested(EngineHealth, required=True)
-    version = _text()
+    version = text()
     uptime_s = fields.Float(required=True)

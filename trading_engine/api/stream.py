@@ -17,10 +17,10 @@ from flask import Blueprint, Response, request
 from trading_engine import __version__
 from trading_engine.api import current_runtime
 from trading_engine.api.accounts import portfolio_answer
-from trading_engine.api.answers import Json, book_json, price_json, trade_json
+from trading_engine.api.answers import Json, book_json, fixed_or_none, price_json, symbol_decimals, trade_json
 from trading_engine.api.auth import SECURITY_HEADERS
 from trading_engine.api.operations import operation
-from trading_engine.api.orders import order_answer, stored_answers
+from trading_engine.api.orders import order_answer, queues_ahead, stored_answers
 from trading_engine.api.problems import Problem
 from trading_engine.api.schemas import LARGEST_ID, StreamQuery
 from trading_engine.broadcast import GOODBYE, RESET, Commit, Message, Subscription, TooManyStreams, frame
@@ -45,6 +45,9 @@ MOST_REPLAYED = 1_000
 """Events a resuming stream is brought up to date with; beyond, it is told to fetch everything again."""
 
 LEVELS = 20
+MOST_QUEUED = 100
+"""Resting orders, the newest, whose place in the queue a stream tells; of others `GET /orders` does."""
+
 MOST_TRADES = 500
 """Prints in one message; a market prints less in a tenth of a second."""
 
@@ -73,9 +76,9 @@ def open_stream(query: dict[str, Any]) -> Response:
     """Stream what changes, as server-sent events with JSON data.
 
     `hello` first; then `status` (as /health), `prices` (changed symbols), `book` (20 levels a side) and `trades` of the
-    chosen symbols, `order` (with its fills; the event id is the journal's sequence) and `portfolio`. After a reconnect
-    with `Last-Event-ID` the orders changed since then are sent again; `reset` says that too much was missed, and all
-    must be fetched again. `goodbye` says that the server stops.
+    chosen symbols, `order` (with its fills; the event id is the journal's sequence), `portfolio`, and `queue` (order id
+    to what is ahead of it). After a reconnect with `Last-Event-ID` the orders changed since then are sent again;
+    `reset` says that too much was missed, and all must be fetched again. `goodbye` says that the server stops.
     """
     if request.method != "GET":  # Flask adds HEAD to every GET
         return Response(headers=list(HEADERS))
@@ -193,6 +196,7 @@ class StreamNews:
         self._last_trades: dict[str, int] = {}
         self._prices: dict[str, object] = {}
         self._portfolios: dict[int, Json] = {}
+        self._queues: dict[int, Json] = {}
         self._told: set[int] = set()
         self._untold: set[int] = set()
         self._states: object = None
@@ -233,16 +237,21 @@ class StreamNews:
             self._status_due = now_ns + STATUS_NS
             self._states = states
             news.append(_message(EVERYBODY, "status", self._runtime.health()))
+        news += self._of_accounts(now_ns, topics)
+        if WITHOUT_ACCOUNT in topics and self._account_is_there():
+            news.append(Message(topic=WITHOUT_ACCOUNT, frame=GOODBYE, closes=True))
+        return news
+
+    def _of_accounts(self, now_ns: int, topics: AbstractSet[str]) -> Iterator[Message]:
         self._told.clear()
         looks_at_marks = now_ns >= self._portfolios_due
         if looks_at_marks:
             self._portfolios_due = now_ns + PORTFOLIO_NS
         for account in map(int, _named("account:", topics)):
             if account in self._untold or looks_at_marks:
-                news += self._portfolio(account)
-        if WITHOUT_ACCOUNT in topics and self._account_is_there():
-            news.append(Message(topic=WITHOUT_ACCOUNT, frame=GOODBYE, closes=True))
-        return news
+                yield from self._portfolio(account)
+            if looks_at_marks:
+                yield from self._queue(account)
 
     def committed(self, commit: Commit, topics: AbstractSet[str]) -> list[Message]:
         """Tell each account's streams which of its orders changed, and what it now has."""
@@ -257,8 +266,9 @@ class StreamNews:
                 news.append(Message(topic=topic, frame=RESET))
             changed = _last_seqs(events)
             orders = [order for order in commit.orders if order.id in changed]
+            ahead = queues_ahead(self._runtime, orders)
             for order in sorted(orders, key=lambda order: changed[order.id]):
-                answer = order_answer(self._runtime, order, self._fills(order, commit))
+                answer = order_answer(self._runtime, order, self._fills(order, commit), ahead.get(order.id))
                 news.append(Message(topic=topic, frame=frame("order", msgspec.json.encode(answer), changed[order.id])))
             self._portfolios.pop(account, None)  # to be told after its commit, also when a tick was quicker to tell it
             self._untold.add(account)
@@ -317,6 +327,22 @@ class StreamNews:
             self._portfolios[account] = figures
             self._told.add(account)
             yield _message(f"account:{account}", "portfolio", answer)
+
+    def _queue(self, account: int) -> Iterator[Message]:
+        """Tell what is ahead of an account's resting orders, when that has changed."""
+        view = self._runtime.accounts.get(account)
+        if view is None:
+            return
+        orders = list(view.open_orders.values())[-MOST_QUEUED:]
+        figures = {
+            str(order_id): fixed_or_none(
+                ahead, symbol_decimals(self._runtime.symbols.get(view.open_orders[order_id].symbol))[1]
+            )
+            for order_id, ahead in queues_ahead(self._runtime, orders).items()
+        }
+        if self._queues.get(account, {}) != figures:
+            self._queues[account] = figures
+            yield _message(f"account:{account}", "queue", figures)
 
     def _feed_states(self) -> object:
         """What makes a status urgent when it changes."""
