@@ -177,6 +177,18 @@ class FeedCounts(Protocol):
     def reconnects(self) -> int:
         """Connections lost."""
 
+    @property
+    def missed_prints(self) -> int:
+        """Public trades the stream left out."""
+
+    @property
+    def backfilled(self) -> int:
+        """Of these, those fetched by REST."""
+
+    @property
+    def backfills_failed(self) -> int:
+        """Holes in the trades that could not be filled."""
+
 
 class _FeedCollector(Collector):
     """Reads the feed when it is scraped: it keeps its own counts, on its own thread."""
@@ -192,6 +204,9 @@ class _FeedCollector(Collector):
             ("malformed", "Frames we could not use."),
             ("gaps", "Times a book lost its place and was rebuilt."),
             ("reconnects", "Connections to the venue lost."),
+            ("missed_prints", "Public trades the stream left out."),
+            ("backfilled", "Public trades fetched by REST since the stream left them out."),
+            ("backfills_failed", "Holes in the public trades that could not be filled."),
         ):
             value = 0 if counts is None else getattr(counts, name)
             yield CounterMetricFamily(f"paper_feed_{name}", text, value=value)

@@ -16,8 +16,8 @@ from typing import Any, Self
 import urllib3
 
 from tests.binance.feeding import wait_until
-from trading_engine.binance.wire import decode_exchange_info
-from trading_engine.exchange.market import FeedState, Level, Market, MarketChange, RawDiff
+from trading_engine.binance.wire import decode_exchange_info, decode_trades
+from trading_engine.exchange.market import FeedState, Level, Market, MarketChange, RawDiff, Trade
 from trading_engine.exchange.symbols import Symbol
 
 TOP = 20
@@ -85,6 +85,15 @@ class Simulator:
         (trade,) = self._http.request("GET", f"{self.rest_url}/api/v3/trades?symbol={symbol}&limit=1").json()
         trade_id: int = trade["id"]
         return trade_id
+
+    def trades(self, symbol: str, first_id: int, last_id: int) -> dict[int, Trade]:
+        """Return a symbol's trades from one id to another, each by its id, as they truly happened."""
+        found: dict[int, Trade] = {}
+        while first_id <= last_id:
+            address = f"{self.rest_url}/api/v3/historicalTrades?symbol={symbol}&fromId={first_id}&limit=1000"
+            found.update({trade.id: trade for trade in decode_trades(self._http.request("GET", address).data)})
+            first_id = max(found) + 1
+        return found
 
     def heal(self) -> None:
         """Switch every fault off."""

@@ -356,6 +356,37 @@ def test_any_life_of_a_market_shows_the_venues_candles(seed: int) -> None:
             desk.check(chance.choice(intervals))
 
 
+# --- prints that stand for several trades ---
+
+
+def told_as_one(trades: Sequence[Trade]) -> Trade:
+    return replace(trades[-1], quantity=sum((each.quantity for each in trades), Decimal(0)), count=len(trades))
+
+
+def test_trades_told_as_one_print_are_carried_on_and_counted_one_by_one() -> None:
+    desk = Desk()
+    desk.hear(desk.venue.trade("1.5"))
+    desk.check()
+    asked = list(desk.venue.asked)
+    missed = [desk.venue.trade("1.7", "2") for _ in range(3)]
+    desk.hear(told_as_one(missed), desk.venue.trade("1.6"))
+    desk.check()
+    assert desk.venue.asked == asked, "nothing is missing, so nothing is asked"
+    assert sum(candle.trades for candle in desk.market.minute_candles()) == 5
+
+
+def test_trades_told_as_one_of_which_the_candles_know_some_are_not_added_twice() -> None:
+    desk = Desk()
+    desk.hear(desk.venue.trade("1.5"))
+    missed = [desk.venue.trade("1.7", "2") for _ in range(2)]
+    desk.check()  # by REST the candles contain two of three
+    missed.append(desk.venue.trade("1.7", "2"))
+    desk.hear(told_as_one(missed))
+    desk.monotonic_s += REFETCH_S
+    desk.come_alive()
+    desk.check()
+
+
 # --- against the simulated exchange ---
 
 

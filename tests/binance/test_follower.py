@@ -12,7 +12,7 @@ from trading_engine.binance.follower import MUTE, PARKED_LIMIT, Ask, Follower, P
 from trading_engine.binance.messages import DayTicker, DepthDiff, Message, Print, Quote, Snapshot
 from trading_engine.binance.rest import RegionRefused, Throttled, VenueUnavailable
 from trading_engine.binance.tally import Tally
-from trading_engine.exchange.market import FeedState, Market, MarketChange, Ticker, Trade
+from trading_engine.exchange.market import ChangeKind, FeedState, Market, MarketChange, Ticker, Trade
 from trading_engine.exchange.money import ZERO
 
 STEP_S = 0.1
@@ -42,6 +42,7 @@ class Desk:
 
     def __init__(self, **patience: float) -> None:
         self.now = 100.0
+        self.has_orders = False
         self.tally = Tally()
         self.heard: list[MarketChange] = []
         self.market = Market(rules("BTCUSDT"), monotonic_ns=lambda: int(self.now * 1e9), wall_ms=lambda: 0)
@@ -53,6 +54,7 @@ class Desk:
             emit=lambda change: None if change is None else self.heard.append(change),
             tally=self.tally,
             patience=Patience(**patience),
+            has_orders=lambda: self.has_orders,
         )
         self.asks: list[tuple[float, Ask]] = []
 
@@ -449,6 +451,145 @@ def test_what_is_parked_is_bounded() -> None:
     assert desk.follower.owner == 2
     assert desk.tally.gaps == 0
     assert desk.market.view(0).update_id == ahead[-1].update_id
+
+
+def test_a_new_book_is_told_as_one_even_where_a_quote_runs_ahead_of_it() -> None:
+    desk = Desk()
+    last = desk.go_live()
+    desk.hear(diff(last + 5, last + 5), quote(last + 9, 15.0))
+    desk.run(6)
+    desk.heard.clear()
+    desk.follower.on_snapshot(snapshot(last + 7))
+    assert [(change.kind, change.live) for change in desk.heard] == [(ChangeKind.LOADED, True)]
+    assert desk.heard[0].best_bid == 15
+
+
+# --- missed prints ---
+
+
+def fetched(first: int, last: int) -> tuple[Trade, ...]:
+    return tuple(print_of(trade_id).trade for trade_id in range(first, last + 1))
+
+
+def reconnect(desk: Desk, update_id: int) -> list[Ask]:
+    """Lose the connection, subscribe on the next, hear a diff there. Return what is asked for."""
+    desk.follower.detach("cut")
+    desk.follower.attach(2, "subscribing")
+    desk.follower.acknowledge(2)
+    asks = desk.run(3 * STEP_S)
+    desk.hear(diff(update_id, update_id), number=2)
+    return asks
+
+
+def test_prints_after_a_hole_wait_and_the_book_goes_on() -> None:
+    desk = Desk()
+    last = desk.go_live()
+    desk.hear(print_of(1), print_of(4))
+    desk.hear(diff(last + 1, last + 1, (12.0, 1.0)))
+    assert desk.run(STEP_S) == [Ask.PRINTS]
+    assert desk.best_bid == 12
+    assert desk.state() is FeedState.LIVE
+    assert desk.market.last_trade_id == 1
+    desk.follower.on_prints(fetched(1, 4))
+    assert [each.id for each in desk.market.trades()] == [1, 2, 3, 4]
+    assert (desk.tally.trade_gaps, desk.tally.missed_prints, desk.tally.backfilled) == (1, 2, 2)
+
+
+def test_prints_go_on_without_the_missed_ones_after_three_seconds() -> None:
+    desk = Desk()
+    desk.go_live()
+    desk.hear(print_of(1), print_of(4))
+    desk.run(2.8)
+    assert desk.market.last_trade_id == 1
+    desk.run(0.3)
+    assert desk.market.last_trade_id == 4
+    assert desk.tally.backfills_failed == 1
+
+
+def test_after_a_reconnect_resting_orders_meet_the_missed_prints_before_the_new_book() -> None:
+    desk = Desk()
+    desk.has_orders = True
+    desk.go_live()
+    desk.hear(print_of(1))
+    assert reconnect(desk, 200) == [Ask.SNAPSHOT, Ask.PRINTS]
+    desk.follower.on_snapshot(snapshot(200))
+    desk.hear(diff(201, 201, (12.0, 1.0)), number=2)
+    desk.run(0.5)
+    assert desk.state() is FeedState.SYNCING
+    desk.heard.clear()
+    desk.follower.on_prints(fetched(1, 3))
+    desk.run(STEP_S)
+    assert desk.state() is FeedState.LIVE
+    assert desk.best_bid == 12, "diffs that came while the book waited are in it"
+    assert [change.kind for change in desk.heard][:3] == [ChangeKind.TRADE, ChangeKind.TRADE, ChangeKind.LOADED]
+    assert desk.run(1) == []
+    assert desk.tally.snapshots == 2
+
+
+def test_a_book_waits_a_second_at_most() -> None:
+    desk = Desk()
+    desk.has_orders = True
+    desk.go_live()
+    desk.hear(print_of(1))
+    reconnect(desk, 200)
+    desk.follower.on_snapshot(snapshot(200))
+    desk.run(0.9)
+    assert desk.state() is FeedState.SYNCING
+    desk.run(0.2)
+    assert desk.state() is FeedState.LIVE
+    desk.follower.on_prints(fetched(1, 3))
+    assert desk.market.last_trade_id == 3
+
+
+def test_a_book_waits_for_nobody_where_no_orders_rest() -> None:
+    desk = Desk()
+    desk.go_live()
+    desk.hear(print_of(1))
+    reconnect(desk, 200)
+    desk.follower.on_snapshot(snapshot(200))
+    assert desk.state() is FeedState.LIVE
+
+
+def test_a_snapshot_that_waited_for_its_first_diff_waits_for_the_prints_as_well() -> None:
+    desk = Desk()
+    desk.has_orders = True
+    desk.go_live()
+    desk.hear(print_of(1))
+    desk.follower.detach("cut")
+    desk.follower.attach(2, "subscribing")
+    desk.follower.acknowledge(2)
+    assert desk.run(2 * STEP_S) == [Ask.SNAPSHOT, Ask.PRINTS]
+    desk.follower.on_snapshot(snapshot(200))
+    desk.hear(diff(200, 201), number=2)
+    assert desk.run(6 * STEP_S) == [], "one snapshot is enough"
+    assert desk.state() is FeedState.SYNCING
+    desk.follower.on_prints(fetched(1, 1))
+    desk.run(STEP_S)
+    assert desk.state() is FeedState.LIVE
+
+
+def test_a_book_that_waits_is_forgotten_when_the_connection_is_lost_again() -> None:
+    desk = Desk()
+    desk.has_orders = True
+    desk.go_live()
+    desk.hear(print_of(1))
+    reconnect(desk, 200)
+    desk.follower.on_snapshot(snapshot(200))
+    desk.follower.detach("cut")
+    desk.run(5)
+    assert desk.state() is FeedState.DOWN
+
+
+def test_a_new_connection_joins_the_prints_that_wait() -> None:
+    desk = Desk()
+    last = desk.go_live()
+    desk.hear(print_of(1), print_of(4))
+    desk.follower.expect_heir(2)
+    desk.hear(print_of(5), diff(last + 1, last + 1), number=2)
+    assert desk.follower.owner == 2
+    desk.run(STEP_S)
+    desk.follower.on_prints(fetched(1, 4))
+    assert [each.id for each in desk.market.trades()] == [1, 2, 3, 4, 5]
 
 
 # --- what is wrong with the book itself ---

@@ -67,6 +67,7 @@ def test_every_question_is_spelled_as_the_venue_documents_it() -> None:
         assert client.klines("BTCUSDT", "1d") == ()
         assert client.agg_trades("BTCUSDT", start_ms=5, limit=1) == ()
         assert client.agg_trades("BTCUSDT", from_id=0) == ()
+        assert client.agg_trades("BTCUSDT", start_ms=5, end_ms=9, limit=1_000, within_s=2.0) == ()
         assert client.server_time() == 1_700_000_000_000
     assert server.targets == [
         "/api/v3/exchangeInfo?symbols=%5B%22BTCUSDT%22%2C%22ETHUSDT%22%5D",
@@ -75,6 +76,7 @@ def test_every_question_is_spelled_as_the_venue_documents_it() -> None:
         "/api/v3/klines?symbol=BTCUSDT&interval=1d&limit=500",
         "/api/v3/aggTrades?symbol=BTCUSDT&startTime=5&limit=1",
         "/api/v3/aggTrades?symbol=BTCUSDT&fromId=0&limit=500",
+        "/api/v3/aggTrades?symbol=BTCUSDT&startTime=5&endTime=9&limit=1000",
         "/api/v3/time",
     ]
 
@@ -236,6 +238,14 @@ def test_a_server_that_says_nothing_costs_the_read_timeout() -> None:
         begun = time.monotonic()
         with pytest.raises(VenueUnavailable, match=r"^timeout$"):
             client_of(server.url, read_timeout_s=0.3).server_time()
+        assert time.monotonic() - begun < 2
+
+
+def test_a_question_may_have_less_time_than_usual() -> None:
+    with Scripted(lambda number: server.hang) as server:
+        begun = time.monotonic()
+        with pytest.raises(VenueUnavailable, match=r"^timeout$"):
+            client_of(server.url).agg_trades("BTCUSDT", within_s=0.2)
         assert time.monotonic() - begun < 2
 
 

@@ -62,6 +62,20 @@ def test_drop_loses_diffs(venue: Venue) -> None:
         assert gap > 0
 
 
+def test_drop_trades_loses_trades_and_nothing_else(venue: Venue) -> None:
+    with venue.open("/ws/btcusdt@trade") as socket:
+        first = receive(socket)["t"]
+        assert receive(socket)["t"] == first + 1
+        venue.control("drop_trades", symbol="BTCUSDT", count=3)
+        ids = [first + 1]
+        while len(ids) < 200 and (len(ids) < 2 or ids[-1] == ids[-2] + 1):
+            ids.append(receive(socket)["t"])
+        assert ids[-1] == ids[-2] + 4
+        assert venue.get("/control/faults")["lost_trades"] == {}
+        rows = venue.get("/api/v3/historicalTrades", symbol="BTCUSDT", fromId=ids[-2], limit=5)
+        assert [row["id"] for row in rows] == list(range(ids[-2], ids[-2] + 5)), "they happened all the same"
+
+
 def test_a_dropped_diff_is_noticed_by_the_local_book_procedure(venue: Venue) -> None:
     with venue.open(DIFFS) as socket:
         receive(socket)

@@ -249,6 +249,7 @@ def test_the_average_price_is_that_of_five_minutes(rest: Rest) -> None:
         ("klines", {"symbol": "BTCUSDT", "interval": "1m", "startTime": 2, "endTime": 1}, -1127),
         ("klines", {"symbol": "BTCUSDT", "interval": "1m", "timeZone": "8"}, -1020),
         ("aggTrades", {"symbol": "BTCUSDT", "fromId": 1, "startTime": 1}, -1128),
+        ("aggTrades", {"symbol": "BTCUSDT", "startTime": 1, "endTime": 3_600_002}, -1127),
         ("ticker/price", {"symbol": "BTCUSDT", "symbols": '["BTCUSDT"]'}, -1128),
         ("ticker/price", {"symbols": '["BTCUSDT","BTCUSDT"]'}, -1151),
         ("ticker/price", {"symbols": "BTCUSDT"}, -1100),

@@ -167,8 +167,8 @@ class _Series:
         if not prints:
             # Nothing new, provided that we have heard the last trade ourselves.
             return market.last_trade_id is not None and market.last_trade_id >= self._last_id
-        ids = range(self._last_id + 1, self._last_id + 1 + len(prints))
-        if any(trade.id != expected for trade, expected in zip(prints, ids, strict=True)):
+        last_ids = (self._last_id, *(trade.id for trade in prints))
+        if any(trade.first_id != last_id + 1 for trade, last_id in zip(prints, last_ids, strict=False)):
             return False
         gap_ms = prints[-1].time_ms - self._candles[-1].open_time_ms
         if gap_ms // INTERVALS_MS[self._interval] > CANDLES_LIMIT:
@@ -232,5 +232,5 @@ def _with_trade(candle: Candle, trade: Trade) -> Candle:
         close=trade.price,
         volume=candle.volume + trade.quantity,
         quote_volume=candle.quote_volume + trade.price * trade.quantity,
-        trades=candle.trades + 1,
+        trades=candle.trades + trade.count,
     )

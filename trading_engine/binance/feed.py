@@ -25,6 +25,7 @@ from typing import Final
 import structlog
 
 from trading_engine.binance import wire
+from trading_engine.binance.backfill import fetch
 from trading_engine.binance.connection import STREAMS_PER_CONNECTION, Connection, ConnectionLost, Limits
 from trading_engine.binance.errands import Errands, Outcome
 from trading_engine.binance.follower import Ask, Follower, Patience
@@ -49,7 +50,7 @@ LOG_EVERY_S: Final = 60.0
 TRACEBACK_LINES: Final = 8
 
 _BOOK_STREAM: Final = re.compile(rb'"stream":"([a-z0-9]{1,40})@(?:depth|bookTicker)')
-_DEPTH, _CHECK, _RULES = "depth", "check", "rules"
+_DEPTH, _CHECK, _PRINTS, _RULES = "depth", "check", "prints", "rules"
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -232,6 +233,7 @@ class Feed:
             emit=self._emit,
             tally=self._tally,
             patience=self._patience,
+            has_orders=lambda: name in self._watched(),
         )
         self._followers[name] = follower
         self._line.carry(follower)
@@ -242,6 +244,7 @@ class Feed:
             return
         self.errands.cancel(f"{_DEPTH} {symbol}")
         self.errands.cancel(f"{_CHECK} {symbol}")
+        self.errands.cancel(f"{_PRINTS} {symbol}")
         self._line.release(follower)
         follower.detach("not followed any more")
 
@@ -254,6 +257,8 @@ class Feed:
             follower.on_check(Throttled("weight is kept for snapshots", CHECK_LATER_S))
         elif ask is Ask.CHECK:
             self.errands.put(f"{_CHECK} {symbol}", lambda: client.depth(symbol, CHECK_LEVELS))
+        elif ask is Ask.PRINTS:
+            self._fetch_prints(follower)
         else:
             log.warning("stream is mute", symbol=symbol, remedy=str(ask))
             # The venue may have halted the symbol: its rules say so.
@@ -264,6 +269,17 @@ class Feed:
             else:
                 self._line.subscribe_again(follower)
 
+    def _fetch_prints(self, follower: Follower) -> None:
+        symbol, client, missed, monotonic = follower.symbol, self._client, follower.missed, self._monotonic
+        assert missed is not None
+        urgent = symbol in self._watched()
+        if client.budget.crowded and not urgent:
+            follower.on_prints(Throttled("weight is kept for snapshots", CHECK_LATER_S))
+            return
+        follower.prints_ticket = self.errands.put(
+            f"{_PRINTS} {symbol}", lambda: fetch(client, symbol, missed, monotonic=monotonic), urgent=urgent
+        )
+
     # What errands bring.
 
     def _take_outcome(self, outcome: Outcome) -> None:
@@ -273,6 +289,9 @@ class Feed:
         elif kind == _RULES:
             self._take_rules(outcome)
         elif (follower := self._followers.get(symbol)) is not None:
+            if kind == _PRINTS:
+                self._take_prints(follower, outcome)
+                return
             answer = outcome.value if outcome.error is None else outcome.error
             assert isinstance(answer, Exception | wire.Snapshot)
             with self._gap_on_error(follower):
@@ -285,6 +304,19 @@ class Feed:
                     level = logging.DEBUG if isinstance(answer, Throttled) else logging.WARNING
                     log.log(level, "no snapshot", symbol=symbol, reason=str(answer))
                     follower.on_snapshot_failure(answer)
+
+    def _take_prints(self, follower: Follower, outcome: Outcome) -> None:
+        if outcome.ticket != follower.prints_ticket:
+            return  # given up long ago, or asked on behalf of a follower that is gone
+        follower.prints_ticket = None
+        with self._gap_on_error(follower):
+            if outcome.error is not None:
+                level = logging.DEBUG if isinstance(outcome.error, Throttled) else logging.WARNING
+                log.log(level, "missed trades not fetched", symbol=follower.symbol, reason=str(outcome.error))
+                follower.on_prints(outcome.error)
+            else:
+                assert isinstance(outcome.value, tuple)
+                follower.on_prints(outcome.value)
 
     def _take_rules(self, outcome: Outcome) -> None:
         if isinstance(outcome.error, QuestionRefused):

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from trading_engine.binance.backfill import Missed
 from trading_engine.binance.backoff import Backoff
 from trading_engine.binance.depth_sync import Action, DepthSync, Gap, LoadBook, NeedSnapshot
 from trading_engine.binance.messages import DayTicker, DepthDiff, Message, Print, Quote, Snapshot
 from trading_engine.binance.rest import RegionRefused, Throttled
+from trading_engine.binance.sequence import PrintSequence
 from trading_engine.binance.tally import Tally
 from trading_engine.exchange.freshness import MIN_INTERVALS, Freshness
-from trading_engine.exchange.market import FeedState, Market, MarketChange
+from trading_engine.exchange.market import ChangeKind, FeedState, Market, MarketChange, Trade
 
 PARKED_LIMIT: Final = 5_000
 """Messages of a new connection kept until they join those of the old one: seconds of the busiest symbol."""
@@ -35,6 +37,8 @@ class Ask(StrEnum):
 
     SNAPSHOT = "snapshot"
     CHECK = "check"
+    PRINTS = "prints"
+    """Those of `Follower.missed`."""
     RESUBSCRIBE = "resubscribe"
     RECONNECT = "reconnect"
 
@@ -58,6 +62,12 @@ class Patience:
     """Ceilings of the delay before a failed snapshot is asked for again: the first, and that of the first minute."""
     settled_s: float = 5.0
     """A book that stays in step this long ends the memory of earlier failures."""
+    prints_s: float = 3.0
+    """For prints that were missed to be fetched; then the later ones go on without them."""
+    prints_again_s: float = 0.5
+    """The least time between two questions for missed prints."""
+    prints_first_s: float = 1.0
+    """How long a snapshot waits for missed prints, where orders rest that those should meet first."""
 
 
 class Follower:
@@ -73,7 +83,9 @@ class Follower:
         emit: Callable[[MarketChange | None], None],
         tally: Tally,
         patience: Patience,
+        has_orders: Callable[[], bool],
     ) -> None:
+        """Follow nothing yet. `has_orders` says whether orders rest at the symbol, which prints may fill."""
         self.market = market
         self.symbol = name
         lower = name.lower()
@@ -82,10 +94,22 @@ class Follower:
         self.heir: int | None = None
         self.acknowledged = False
         self.live_since: float | None = None
+        self.missed: Missed | None = None
+        """The prints the last Ask.PRINTS was about, and the ticket of the errand that fetches them."""
+        self.prints_ticket: int | None = None
         self._monotonic = monotonic
         self._emit = emit
         self._tally = tally
         self._patience = patience
+        self._has_orders = has_orders
+        self._prints = PrintSequence(
+            market,
+            monotonic=monotonic,
+            emit=emit,
+            tally=tally,
+            answer_s=patience.prints_s,
+            again_s=patience.prints_again_s,
+        )
         self._sync = DepthSync()
         self._rhythm = Freshness()
         self._in_rhythm = 0
@@ -100,6 +124,8 @@ class Follower:
         self._loaded_at = float("-inf")
         # A snapshot that no diff has joined yet, and since when it waits.
         self._held: tuple[Snapshot, float] | None = None
+        # A snapshot that waits for missed prints, and until when.
+        self._delayed: tuple[Snapshot, float] | None = None
         self._quote: Quote | None = None
         self._heard = False
         self._heard_at = 0.0
@@ -134,6 +160,7 @@ class Follower:
             self.acknowledged = True
             self._heard_at = self._monotonic()
             self._want_snapshot(0.0)
+            self._prints.look_back()
         elif number == self.heir:
             self._heir_acknowledged = True
 
@@ -187,7 +214,11 @@ class Follower:
         if self._sync.update_id is None and not self._heard:
             self._held = (snapshot, self._monotonic())
         else:
-            self._carry_out(self._sync.on_snapshot(snapshot))
+            self._use(snapshot)
+
+    def on_prints(self, answer: tuple[Trade, ...] | Exception) -> None:
+        """Take the missed prints that were asked for, as `backfill.fetch` returns them."""
+        self._prints.on_answer(answer)
 
     def on_snapshot_failure(self, error: Exception) -> None:
         """The snapshot could not be had: say why, and ask again when that makes sense."""
@@ -221,7 +252,7 @@ class Follower:
             self._emit(self.market.apply_diff(known, (), (), 0))
         elif answer.update_id == known and not self._heard:
             snapshot, self._held = self._held[0], None
-            self._carry_out(self._sync.on_snapshot(snapshot))
+            self._use(snapshot)
         else:
             self._check_at = now + self._patience.grace_s
             return
@@ -230,6 +261,19 @@ class Follower:
 
     def tick(self, now: float) -> Ask | None:
         """Say what is needed at this moment, if anything. To be called several times a second."""
+        self._prints.tick(now)
+        if self._delayed is not None and (now >= self._delayed[1] or not self._prints.is_waiting):
+            snapshot, self._delayed = self._delayed[0], None
+            self._carry_out(self._sync.on_snapshot(snapshot))
+        ask = self._tick_book(now)
+        if ask is None:
+            missed = self._prints.due(now)
+            if missed is not None:
+                self.missed, self.prints_ticket = missed, None
+                return Ask.PRINTS
+        return ask
+
+    def _tick_book(self, now: float) -> Ask | None:
         if self.owner is None or not self.acknowledged:
             return None
         if self._sync.update_id is not None:
@@ -254,7 +298,7 @@ class Follower:
 
     def _begin(self, state: FeedState, reason: str) -> None:
         self._sync.restart(reason)
-        self._held = None
+        self._held = self._delayed = None
         self._quote = None
         self._heard = False
         self._behind = None
@@ -269,7 +313,7 @@ class Follower:
             self._quote = message
             self._emit(self._apply_quote(message))
         elif isinstance(message, Print):
-            self._take_print(message)
+            self._prints.take(message.trade)
         elif isinstance(message, DayTicker):
             self._emit(self.market.apply_ticker(message.ticker))
 
@@ -288,21 +332,18 @@ class Follower:
             self._tally.duplicates += 1
         if self._held is not None:
             snapshot, self._held = self._held[0], None
-            self._carry_out(self._sync.on_snapshot(snapshot))
+            self._use(snapshot)
+
+    def _use(self, snapshot: Snapshot) -> None:
+        """Load a snapshot with what the stream has told since, once the orders that rest have met the prints missed."""
+        if self._sync.update_id is None and self._prints.is_waiting and self._has_orders():
+            self._delayed = (snapshot, self._monotonic() + self._patience.prints_first_s)
+            self._snapshot_due = None
+            return
+        self._carry_out(self._sync.on_snapshot(snapshot))
 
     def _apply_quote(self, quote: Quote) -> MarketChange | None:
         return self.market.apply_quote(quote.update_id, quote.bid, quote.bid_quantity, quote.ask, quote.ask_quantity)
-
-    def _take_print(self, message: Print) -> None:
-        trade_id, last_id = message.trade.id, self.market.last_trade_id
-        if last_id is not None and trade_id <= last_id:
-            self._tally.duplicates += 1
-            return
-        if last_id is not None and trade_id > last_id + 1:
-            self._tally.trade_gaps += 1
-            self._tally.missed_prints += trade_id - last_id - 1
-        self._tally.prints += 1
-        self._emit(self.market.apply_trade(message.trade))
 
     def _carry_out(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -326,7 +367,7 @@ class Follower:
         diffs = [(diff.update_id, diff.bids, diff.asks, diff.event_time_ms) for diff in action.diffs]
         now = self._monotonic()
         self._loaded_at = now  # even if it fails: a snapshot that cannot be loaded is not asked for again at once
-        change = self.market.load_snapshot(
+        change: MarketChange | None = self.market.load_snapshot(
             snapshot.update_id, snapshot.bids, snapshot.asks, limit=snapshot.limit, diffs=diffs
         )
         self._tally.snapshots += 1
@@ -336,7 +377,9 @@ class Follower:
         quote = self._quote
         if quote is not None:
             # Quotes run ahead of the diffs a snapshot is brought forward by: the newest one still holds.
-            change = self._apply_quote(quote) or change
+            # Told as one change: whoever hears of it looks at the whole book, so single levels say nothing new.
+            newer = self._apply_quote(quote)
+            change = change if newer is None else replace(newer, kind=ChangeKind.LOADED, levels=())
         self._emit(change)
 
     def _want_snapshot(self, delay_s: float) -> None:
@@ -387,7 +430,7 @@ class Follower:
         if update_id is not None and diff.first_update_id > update_id + 1:
             return
         seen = next((message for message in self._parked if isinstance(message, Print)), None)
-        last_id = self.market.last_trade_id
+        last_id = self._prints.newest_id
         if seen is not None and last_id is not None and seen.trade.id > last_id + 1:
             return
         self._move()

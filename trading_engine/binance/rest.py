@@ -129,7 +129,7 @@ class VenueClient:
         self._monotonic = monotonic
         self._total_timeout_s = total_timeout_s
         self._answer_limit_bytes = answer_limit_bytes
-        self._timeout = urllib3.Timeout(connect=connect_timeout_s, read=read_timeout_s)
+        self._patience_s = connect_timeout_s, read_timeout_s
         proxy = proxy_of(self.rest_url)
         self._pool: urllib3.PoolManager = (
             urllib3.ProxyManager(proxy, maxsize=_POOL_SIZE) if proxy else urllib3.PoolManager(maxsize=_POOL_SIZE)
@@ -174,11 +174,21 @@ class VenueClient:
         return self._decoded(wire.decode_klines, self._get("klines", wanted, weight=2))
 
     def agg_trades(
-        self, symbol: str, *, start_ms: int | None = None, from_id: int | None = None, limit: int = 500
+        self,
+        symbol: str,
+        *,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        from_id: int | None = None,
+        limit: int = 500,
+        within_s: float | None = None,
     ) -> tuple[wire.AggTrade, ...]:
-        """Ask for aggregate trades, oldest first, at most 1,000, from a time or from an aggregate id on."""
-        wanted = {"symbol": symbol, "startTime": start_ms, "fromId": from_id, "limit": limit}
-        return self._decoded(wire.decode_agg_trades, self._get("aggTrades", wanted, weight=4))
+        """Ask for aggregate trades, oldest first, at most 1,000, of [start_ms, end_ms] or from an aggregate id on.
+
+        An end at most one hour after the start. `within_s`: give up sooner than usual.
+        """
+        wanted = {"symbol": symbol, "startTime": start_ms, "endTime": end_ms, "fromId": from_id, "limit": limit}
+        return self._decoded(wire.decode_agg_trades, self._get("aggTrades", wanted, weight=4, total_s=within_s))
 
     def ticker_24h(self, symbol: str) -> wire.Ticker24h:
         """Ask for the rolling 24-hour figures of one symbol."""
@@ -211,13 +221,15 @@ class VenueClient:
             raise Throttled(f"request weight is used up for {wait_s:.1f} s", wait_s)
         query = urlencode({name: value for name, value in wanted.items() if value is not None})
         url = f"{self.rest_url}/api/v3/{path}" + (f"?{query}" if query else "")
-        deadline = self._monotonic() + (self._total_timeout_s if total_s is None else total_s)
+        total_s = self._total_timeout_s if total_s is None else total_s
+        deadline = self._monotonic() + total_s
+        connect_s, read_s = self._patience_s
         try:
             response = self._pool.request(
                 "GET",
                 url,
                 headers={"Accept": "application/json", "Accept-Encoding": "gzip", "User-Agent": "paper-exchange"},
-                timeout=self._timeout,
+                timeout=urllib3.Timeout(connect=min(connect_s, total_s), read=min(read_s, total_s)),
                 retries=False,
                 redirect=False,
                 preload_content=False,

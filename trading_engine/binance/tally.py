@@ -11,7 +11,8 @@ class Tally:
 
     `gaps`: books that fell out of step by a missing diff; `resyncs`: books given up for another reason; `mutes`:
     streams proven silent while the venue's book moved; `trade_gaps`, `missed_prints`: holes in the trade ids and
-    their width; `malformed`: messages that were none; `faults`: exceptions while handling a message; `reconnects`:
+    their width; `backfilled`: how many of those were fetched and told after all; `backfills_failed`: holes that were
+    given up; `malformed`: messages that were none; `faults`: exceptions while handling a message; `reconnects`:
     connections lost; `renewals`: connections replaced before they ended.
     """
 
@@ -25,6 +26,8 @@ class Tally:
     duplicates: int = 0
     trade_gaps: int = 0
     missed_prints: int = 0
+    backfilled: int = 0
+    backfills_failed: int = 0
     mutes: int = 0
     malformed: int = 0
     faults: int = 0
@@ -59,6 +62,8 @@ class FeedStatus:
     duplicates: int
     trade_gaps: int
     missed_prints: int
+    backfilled: int
+    backfills_failed: int
     mutes: int
     malformed: int
     faults: int

@@ -109,15 +109,18 @@ class MinuteCandles:
         self._minutes: list[_Minute] = []
         self._opens: list[int] = []
 
-    def add(self, time_ms: int, price: Decimal, quantity: Decimal) -> None:
-        """Count one print, prints coming in the order of their ids. One whose time goes back changes its own minute."""
+    def add(self, time_ms: int, price: Decimal, quantity: Decimal, count: int = 1) -> None:
+        """Add one print, which stands for `count` trades, prints coming in the order of their ids.
+
+        One whose time goes back changes its own minute.
+        """
         opened_ms = time_ms - time_ms % MINUTE_MS
         if self._opens and self._opens[-1] == opened_ms:
-            self._minutes[-1].add(price, quantity)
+            self._minutes[-1].add(price, quantity, count)
             return
         place = bisect_left(self._opens, opened_ms)
         if place < len(self._opens) and self._opens[place] == opened_ms:
-            self._minutes[place].add(price, quantity)
+            self._minutes[place].add(price, quantity, count)
             return
         if len(self._opens) >= MINUTES_KEPT:
             if place == 0:
@@ -125,7 +128,7 @@ class MinuteCandles:
             del self._opens[0], self._minutes[0]
             place -= 1
         self._opens.insert(place, opened_ms)
-        self._minutes.insert(place, _Minute(opened_ms, price, quantity))
+        self._minutes.insert(place, _Minute(opened_ms, price, quantity, count))
 
     def candles(self, now_ms: int) -> tuple[Candle, ...]:
         """Return them oldest first; minutes without a print have none. `now_ms` (the venue's time) closes the last."""
@@ -141,15 +144,15 @@ class _Minute:
 
     __slots__ = ("_candle", "close", "high", "low", "open", "opened_ms", "quote_volume", "trades", "volume")
 
-    def __init__(self, opened_ms: int, price: Decimal, quantity: Decimal) -> None:
+    def __init__(self, opened_ms: int, price: Decimal, quantity: Decimal, count: int) -> None:
         self.opened_ms = opened_ms
         self.open = self.high = self.low = self.close = price
         self.volume = quantity
         self.quote_volume = price * quantity
-        self.trades = 1
+        self.trades = count
         self._candle: Candle | None = None
 
-    def add(self, price: Decimal, quantity: Decimal) -> None:
+    def add(self, price: Decimal, quantity: Decimal, count: int) -> None:
         if price > self.high:
             self.high = price
         elif price < self.low:
@@ -157,7 +160,7 @@ class _Minute:
         self.close = price
         self.volume += quantity
         self.quote_volume += price * quantity
-        self.trades += 1
+        self.trades += count
         self._candle = None
 
     def candle(self, *, closed: bool) -> Candle:

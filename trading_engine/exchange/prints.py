@@ -25,13 +25,23 @@ _LONGEST_AVERAGE_S: Final = 24 * 3_600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trade:
-    """One print. `buyer_is_maker`: the aggressor sold, so the print took from the bids."""
+    """One print. `buyer_is_maker`: the aggressor sold, so the print took from the bids.
+
+    `count`: how many trades of the venue it stands for, those with the ids `first_id` to `id`; more than one where the
+    stream lost them and only their sum is known.
+    """
 
     id: int
     price: Decimal
     quantity: Decimal
     buyer_is_maker: bool
     time_ms: int
+    count: int = 1
+
+    @property
+    def first_id(self) -> int:
+        """The first of the venue's ids it stands for."""
+        return self.id - self.count + 1
 
 
 class Prints:
@@ -55,7 +65,7 @@ class Prints:
             return False
         self.last = trade
         self._recent.append(trade)
-        self._candles.add(trade.time_ms, trade.price, trade.quantity)
+        self._candles.add(trade.time_ms, trade.price, trade.quantity, trade.count)
         self._newest_ms = max(self._newest_ms, trade.time_ms)
         self._add_to_average(trade, average_minutes)
         return True

@@ -9,6 +9,7 @@ Depth diffs (both cadences) and trades
     drop            symbol, count=1             the next N diffs are lost
     duplicate       symbol, count=1             the next N diffs come twice
     swap            symbol, count=1             N times, a diff comes after the one that follows it
+    drop_trades     symbol, count=1             the next N messages of the trade stream are lost
     late_trades     symbol, delay_s             trades come so much later than the diffs that already show them
     stale_snapshot  symbol, count=1             the next N depth answers show the book of this moment
 

@@ -48,6 +48,14 @@ def swap(plant: Plant, arguments: Arguments) -> Json:
     return {}
 
 
+def drop_trades(plant: Plant, arguments: Arguments) -> Json:
+    """Lose the next trades."""
+    market, count = one_market(plant, arguments), arguments.count()
+    arguments.finish()
+    plant.faults.lost_trades[market.name] = plant.faults.lost_trades.get(market.name, 0) + count
+    return {}
+
+
 def late_trades(plant: Plant, arguments: Arguments) -> Json:
     """Let trades come after the diffs that hold them."""
     market, delay = one_market(plant, arguments), arguments.seconds("delay_s")
@@ -235,6 +243,7 @@ COMMANDS: dict[str, Callable[[Plant, Arguments], Json]] = {
         drop,
         duplicate,
         swap,
+        drop_trades,
         late_trades,
         stale_snapshot,
         cut,

@@ -75,6 +75,7 @@ class Faults:
     def clear(self) -> None:
         """Switch everything off."""
         self.diffs: dict[str, DiffFaults] = {}
+        self.lost_trades: dict[str, int] = {}  # symbol to how many are still to be lost
         self.trade_delays: dict[str, float] = {}  # symbol to seconds
         self.late: deque[tuple[float, str, str]] = deque()  # trades held back: second they are due, stream, text
         self.muted: dict[str, float | None] = {}  # symbol, or "*", to the second it ends at
@@ -112,6 +113,14 @@ class Faults:
             faults.duplicate -= 1
             return [(stream, message), (stream, message), *late]
         return [(stream, message), *late]
+
+    def lose_trade(self, symbol: str) -> bool:
+        """Whether this trade of `symbol` is lost; counts it."""
+        left = self.lost_trades.get(symbol, 0)
+        if not left:
+            return False
+        self.lost_trades[symbol] = left - 1
+        return True
 
     def hold_back(self, symbol: str, stream: str, message: str) -> bool:
         """Keep a trade for later when trades of `symbol` are late."""
@@ -171,6 +180,7 @@ class Faults:
                 for name, row in self.diffs.items()
                 if row.drop or row.duplicate or row.swap or row.held
             },
+            "lost_trades": {name: left for name, left in self.lost_trades.items() if left},
             "trade_delays_s": dict(self.trade_delays),
             "muted": sorted(name for name in list(self.muted) if self.is_muted(name)),
             "statuses": [{"path": rule.path, "status": rule.status, "left": rule.left} for rule in self.statuses],

@@ -96,6 +96,8 @@ class Hub:
             if kind in ("depth", "depth@100ms"):
                 for late_stream, late_text in self._faults.pass_diff(name, stream, text):
                     self._deliver(late_stream, late_text, outgoing)
+            elif kind == "trade" and self._faults.lose_trade(name):
+                continue
             elif kind not in ("trade", "aggTrade") or not self._faults.hold_back(name, stream, text):
                 self._deliver(stream, text, outgoing)
         for stream, text in self._faults.due():

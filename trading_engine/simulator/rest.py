@@ -238,6 +238,8 @@ class Rest:
         if from_id is not None and (start_ms is not None or end_ms is not None):
             raise ApiError(-1128, "Combination of optional parameters invalid.")
         _ordered(start_ms, end_ms)
+        if start_ms is not None and end_ms is not None and end_ms - start_ms > 3_600_000:
+            raise ApiError(-1127, "More than 1 hours between startTime and endTime.")
         rows = market.chart.tape.aggregates(from_id=from_id, start_ms=start_ms, end_ms=end_ms, limit=limit)
         return Reply(body=wire.compact([wire.agg_trade_row(row) for row in rows]), weight=4)
 
