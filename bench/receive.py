@@ -141,6 +141,7 @@ def _follow(sock: socket.socket) -> int:
         emit=changes.append,
         tally=Tally(),
         patience=Patience(),
+        has_orders=lambda: False,
     )
     follower.attach(1, "measured")
     follower.acknowledge(1)

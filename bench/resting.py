@@ -2,9 +2,9 @@
 
 The recording of BTCUSDT and ETHUSDT (346 s, 75,000 messages, 1,588 in its busiest second) is decoded, applied and, as
 the feed does for symbols somebody has orders at, told to the engine, which has three loads at BTCUSDT:
-- *far*: 100,000 orders of 50 accounts, 20 to 50 % from the touch, where no message concerns them. What they add is
-  compared with no orders at all, second by second of the recording in turn. As many again with one order near the touch,
-  so that the engine has something to do while they are there.
+- *far*: 100,000 orders of 125 accounts, 20 to 50 % from the touch, where no message concerns them. What they add is
+  compared with no orders at all, second by second of the recording in turn. As many again with one order near the
+  touch, so that the engine has something to do while they are there.
 - *near*: 1,000 orders of 10 accounts within the best 50 ticks of both sides. Every one that fills is replaced.
 
 CPU time of this thread. The journal keeps nothing. Skipped without the recording (`CAPTURES_DIR`).
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -37,7 +38,7 @@ from trading_engine.exchange.symbols import Symbol
 CAPTURE = "binance_spot_btc_eth_20240808.jsonl.gz"
 SYMBOL = "BTCUSDT"
 TICK = Decimal("0.01")
-FAR_ORDERS, FAR_ACCOUNTS = 100_000, 50
+FAR_ORDERS, FAR_ACCOUNTS = 100_000, 125
 NEAR_ORDERS, NEAR_ACCOUNTS = 1_000, 10
 NEAR_TICKS = 50
 WARM_UP_S = 2
@@ -51,13 +52,14 @@ def run() -> Iterator[Result]:
     use_exact_arithmetic()
     file = Path(os.environ.get("CAPTURES_DIR", Path(__file__).parents[2] / "shared" / "data")) / CAPTURE
     if not file.exists():
+        print(f"  (resting: no recorded market data at {file}; set CAPTURES_DIR)")
         return
     seconds = _seconds(file)
     busiest = max(range(WARM_UP_S, len(seconds)), key=lambda second: len(seconds[second]))
     for name, one_near in (("100,000 far", False), ("100,000 far and 1 near", True)):
         worlds = _World(), _World()
-        worlds[1].prepare(seconds[:WARM_UP_S], lambda world, near=one_near: world.place_far(one_near=near))
-        worlds[0].prepare(seconds[:WARM_UP_S], lambda world, near=one_near: world.place_near(int(near)))
+        worlds[1].prepare(seconds[:WARM_UP_S], partial(_World.place_far, one_near=one_near))
+        worlds[0].prepare(seconds[:WARM_UP_S], partial(_World.place_near, count=int(one_near)))
         none, far = _in_turn(worlds, seconds[WARM_UP_S:])
         yield Result(name=f"{name}: feed and engine / without", value=sum(far) / sum(none), goal=1.05, unit="x")
         yield Result(name=f"{name}: without", value=sum(none) / len(none), goal=None, unit="of a core")
@@ -160,7 +162,7 @@ class _World:
             share = Decimal(self._random.randint(2_000, 5_000)) / 10_000
             side = Side.BUY if number % 2 else Side.SELL
             price = view.mid * (1 - share if side is Side.BUY else 1 + share)
-            self._place(self._accounts[number % FAR_ACCOUNTS], side, price.quantize(TICK), Decimal("0.01"))
+            self._place(self._accounts[number % FAR_ACCOUNTS], side, price - price % TICK, Decimal("0.01"))
         self.place_near(int(one_near))
 
     def place_near(self, count: int) -> None:

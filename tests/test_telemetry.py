@@ -78,7 +78,9 @@ def test_metrics_are_prometheus_text_with_stable_names() -> None:
     metrics = Metrics()
     metrics.orders.labels("accepted").inc()
     metrics.committed(3, 0.001)
-    counts = SimpleNamespace(frames=7, malformed=1, gaps=2, reconnects=3)
+    counts = SimpleNamespace(
+        frames=7, malformed=1, gaps=2, reconnects=3, missed_prints=6, backfilled=5, backfills_failed=4
+    )
     metrics.watch_feed(lambda: counts, lambda: {"BTCUSDT": 0.25})
     text, content_type = metrics.exposition()
     assert content_type.startswith("text/plain")
@@ -90,6 +92,9 @@ def test_metrics_are_prometheus_text_with_stable_names() -> None:
         "paper_feed_malformed_total 1.0",
         "paper_feed_gaps_total 2.0",
         "paper_feed_reconnects_total 3.0",
+        "paper_feed_missed_prints_total 6.0",
+        "paper_feed_backfilled_total 5.0",
+        "paper_feed_backfills_failed_total 4.0",
         'paper_feed_age_seconds{symbol="BTCUSDT"} 0.25',
         "paper_open_orders 0.0",
     ):

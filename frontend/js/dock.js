@@ -172,7 +172,9 @@ const side = { title: "Side", kind: "side", render: (cell, row) => toned(cell, s
 const kind = { title: "Type", kind: "dim", text: kindOf };
 
 function kindOf(order) {
-  return `${order.type === "market" ? "Market" : "Limit"}${order.post_only ? " \u00b7 post-only" : ""}`;
+  const stop = order.stop_price ? ` \u00b7 at ${priceOf(order, order.stop_price)}` : "";
+  const trailing = order.trailing_bps ? ` \u00b7 ${order.trailing_bps} bps` : "";
+  return `${capital(order.type)}${stop}${trailing}${order.post_only ? " \u00b7 post-only" : ""}`;
 }
 
 function amountOf(order) {

@@ -164,6 +164,19 @@ def test_what_is_ahead_of_resting_orders_is_told_when_it_changes_once_a_second(
     assert dict(listener.tick(1.05))["queue"] == {}
 
 
+def test_an_amended_and_a_triggered_order_are_told(listener: Listener, client: FlaskClient) -> None:
+    listener.floor.print_("99.5", "0.1", buyer_is_maker=True)
+    resting = client.post(ORDERS, json={**BUY, "price": "98.5"}).json["id"]  # type: ignore[index]  # it is JSON
+    client.post(ORDERS, json={**BUY, "type": "stop_limit", "price": "95", "stop_price": "100"})
+    listener.committed()
+    client.patch(f"{ORDERS}/{resting}", json={"quantity": "0.2"})
+    told = [data for name, data in listener.committed() if name == "order"]
+    assert [(order["id"], order["quantity"]) for order in told] == [(resting, "0.20000")]
+    listener.floor.print_("100", "0.1", buyer_is_maker=False)
+    told = [data for name, data in listener.committed() if name == "order"]
+    assert [(order["type"], order["status"], order["stage"]) for order in told] == [("stop_limit", "new", "live")]
+
+
 def test_a_new_epoch_is_a_reset(listener: Listener, client: FlaskClient) -> None:
     client.post(ORDERS, json={**BUY, "price": "90"})
     listener.committed()

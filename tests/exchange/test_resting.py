@@ -7,7 +7,7 @@ import pytest
 from tests.exchange.fakes import ZERO, D, Exchange, FakeMarket, filled, kinds, levels, symbol
 from trading_engine.exchange import history
 from trading_engine.exchange.market import FeedState
-from trading_engine.exchange.messages import CancelOrder, Refused
+from trading_engine.exchange.messages import CancelOrder, Refused, ResetAccount
 from trading_engine.exchange.orders import Cause, Certainty, OrderStatus, Side, TimeInForce
 from trading_engine.exchange.queue_rules import Rule
 from trading_engine.exchange.waiting import LevelKey
@@ -230,7 +230,8 @@ def test_beyond_the_known_book_nobody_knows_what_is_ahead_until_it_is_shown() ->
     assert exchange.ahead(order) is None
     assert exchange.tell(market.print_("90", "50", buyer_is_maker=True)) == []
     market.unknown.clear()
-    exchange.tell(market.quote(bids="90x7"))
+    market.quote(bids="90x7")
+    exchange.tell(market.load())
     assert exchange.ahead(order) == D(7)
     assert filled(exchange.tell(market.print_("90", "9", buyer_is_maker=True))) == ["2@90 maker"]
 
@@ -295,6 +296,38 @@ def test_a_quote_that_flickers_gives_its_size_once() -> None:
     assert exchange.tell(market.quote(asks="98x12")) == []
     exchange.clock.now_ms += 3_600_000
     assert filled(exchange.tell(market.quote(asks="98x13"))) == ["13@99 maker"]
+
+
+def test_a_level_that_stands_still_does_not_feed_crumbs_to_an_order_it_has_filled_from() -> None:
+    exchange = exchange_with()
+    exchange.buy("30", "99")
+    market = exchange.markets["BTCUSDT"]
+    exchange.tell(market.quote(asks="99x12"))
+    for _ in range(5):
+        exchange.clock.now_ms += 3_000
+        assert exchange.tell(market.quote(asks="99x12")) == []
+
+
+def test_a_reset_account_has_taken_nothing() -> None:
+    exchange = exchange_with(asks="105x10")
+    exchange.buy("4")
+    exchange.engine.submit(ResetAccount(account_id=exchange.account.id, balances={"USDT": D(100_000)}))
+    assert filled(exchange.buy_events("10")) == ["10@105 taker"]
+    exchange.engine.load(history.rebuild(exchange.history()))
+    exchange.engine.submit(ResetAccount(account_id=exchange.account.id, balances={"USDT": D(100_000)}))
+    exchange.engine.load(history.rebuild(exchange.history()))
+    assert filled(exchange.buy_events("10")) == ["10@105 taker"]
+
+
+def test_orders_that_take_off_grid_quantities_of_one_level_do_not_take_too_much() -> None:
+    """What is left of an order may lie between the lots: books hold such quantities, and prints have them."""
+    exchange = exchange_with(bids="95x10")
+    market = exchange.markets["BTCUSDT"]
+    exchange.buy("3", "99")
+    exchange.buy("3", "99")
+    exchange.tell(market.print_("98", "0.50000753", buyer_is_maker=True))
+    assert filled(exchange.tell(market.quote(asks="99x5.49999"))) == ["2.49999247@99 maker", "2.99999753@99 maker"]
+    exchange.engine.check()
 
 
 def test_size_that_shrank_counts_from_what_is_left() -> None:

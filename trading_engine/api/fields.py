@@ -101,23 +101,6 @@ class Bips(fields.Field[int]):
         return int(number)
 
 
-class Count(fields.Field[int]):
-    """A whole number from `low` to `high`, as a JSON number or a string."""
-
-    def __init__(self, low: int, high: int, **options: Any) -> None:
-        super().__init__(validate=validate.Range(low, high), **options)
-        self.allowed = range(low, high + 1)
-
-    def _deserialize(self, value: object, *_where: Any, **_options: Any) -> int:
-        try:
-            number = decimal_of(value)
-        except NotADecimal:
-            number = None
-        if number is None or number % 1 or int(number) not in self.allowed:
-            raise ValidationError(f"must be a whole number from {self.allowed.start} to {self.allowed.stop - 1}")
-        return int(number)
-
-
 class Balances(fields.Field[Mapping[str, Decimal]]):
     """Assets and the amounts to begin with."""
 

@@ -25,7 +25,7 @@ _FIELD_TYPES = {
     fields.Word: "string",
     fields.Switch: "boolean",
     fields.Whole: "integer",
-    fields.Count: "integer",
+    fields.Bips: "integer",
     fields.Balances: "object",
 }
 _DESCRIPTION = (

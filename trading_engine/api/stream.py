@@ -30,10 +30,7 @@ from trading_engine.exchange.messages import (
     Batch,
     Event,
     OrderAccepted,
-    OrderCancelled,
-    OrderExpired,
     OrderFilled,
-    OrderRested,
     Refused,
 )
 from trading_engine.exchange.orders import Fill, Order
@@ -164,7 +161,7 @@ def _last_seqs(events: Iterable[Event]) -> dict[int, int]:
             changed[event.order.id] = event.seq
         elif isinstance(event, OrderFilled):
             changed[event.fill.order_id] = event.seq
-        elif isinstance(event, (OrderCancelled, OrderExpired, OrderRested)):
+        elif not isinstance(event, (AccountOpened, AccountReset)):
             changed[event.order_id] = event.seq
     return changed
 

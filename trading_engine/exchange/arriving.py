@@ -84,6 +84,7 @@ def offered(
     now_ms: int,
     *,
     had: Mapping[Decimal, Decimal] = NOTHING_WAITING,
+    fades: bool = True,
 ) -> Iterator[Offer]:
     """Give what each level of the view has for an order of this side, less what its account `had` in this change."""
     for offer in offers(
@@ -93,6 +94,7 @@ def offered(
         impact=impact,
         waiting=printed_away(view, side),
         now_ms=now_ms,
+        fades=fades,
     ):
         gone = had.get(offer.price)
         yield offer if not gone else offer._replace(available=max(ZERO, offer.available - gone))

@@ -50,7 +50,7 @@ from trading_engine.exchange.orders import Order, Stage
 from trading_engine.exchange.placing import Plan, emit_order, plan_order, previewed
 from trading_engine.exchange.portfolio import MarketSource
 from trading_engine.exchange.queue_rules import Rule
-from trading_engine.exchange.resting import Shelf, Took, account_key
+from trading_engine.exchange.resting import Shelf, Took
 from trading_engine.exchange.symbols import step_of
 from trading_engine.exchange.waiting import LevelKey
 
@@ -245,16 +245,7 @@ class Engine:
         for order in sorted(state.orders, key=lambda order: order.updated_ms):
             self._place_in_memory(order, queue_it=False)
             self._time_ms = max(self._time_ms, order.updated_ms)
-        known: dict[tuple[str, str], int] = {}
-        for memory in state.memory:
-            self._open.shelf(memory.symbol).restore(memory, self._books.orders)
-            known[memory.symbol, memory.key] = memory.seq
-        for fill in state.recent_fills:
-            if fill.account_id in self._books.accounts and fill.id > known.get((fill.symbol, account_key(fill)), 0):
-                self._open.shelf(fill.symbol).recall(fill)
-        for symbol, shelf in list(self._open.shelves.items()):
-            shelf.missed = True
-            self._open.drop_if_empty(symbol)
+        self._open.recall(state)
         self.watched = frozenset(self._open.shelves)
 
     def _must_run(self) -> None:
@@ -376,6 +367,8 @@ class Engine:
             emit_cancels(draft, self._open.of(account.id), "account_reset", self._now())
             epochs.emit_reset(draft, account, deposits, self._markets, self._now())
             self._commit(draft)
+            for shelf in self._open.shelves.values():
+                shelf.forget_account(account.id)
         return self._books.accounts[account.id]
 
     def _meet(self, shelf: Shelf, change: MarketChange) -> None:

@@ -87,19 +87,25 @@ class Impact:
         """Return the levels to be told about by `on_level`, those no longer shown among them; a live view."""
         return self._sides[side].keys()
 
-    def taken(self, side: Side, price: Decimal, now_ms: int) -> Decimal:
-        """Return what a walk must leave at a level, in whole lots. Looking changes nothing."""
+    def taken(self, side: Side, price: Decimal, now_ms: int, *, fades: bool = True) -> Decimal:
+        """Return what a walk must leave at a level, in whole lots. Looking changes nothing.
+
+        Without `fades` as much as when it was taken, until it is forgotten.
+        """
         memory = self._sides[side].get(price)
         if memory is None or self._is_forgotten(memory, now_ms):
             return ZERO
-        return self._in_lots(self._faded(memory, now_ms)) * self.step
+        return self._in_lots(self._faded(memory, now_ms) if fades else memory.quantity) * self.step
 
     def took(self, side: Side, price: Decimal, quantity: Decimal, shown: Decimal, now_ms: int) -> None:
         """Remember that `quantity` was taken from a level that shows `shown`.
 
         Raises ValueError where that is more than was left there, which would be our own fault.
         """
-        before = self.taken(side, price, now_ms)
+        memory = self._sides[side].get(price)
+        forgotten = memory is None or self._is_forgotten(memory, now_ms)
+        # Not in whole lots here: what several orders take of a level in one go adds up to it exactly.
+        before = ZERO if memory is None or forgotten else self._faded(memory, now_ms)
         if not 0 < quantity <= shown - before:
             raise ValueError(f"took {quantity} at {price}, which shows {shown}, {before} of it taken before")
         self._sides[side][price] = _Memory(before + quantity, shown, now_ms)

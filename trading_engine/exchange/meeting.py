@@ -72,8 +72,6 @@ def meet(
     if shelf.missed or change.kind is ChangeKind.LOADED:
         shelf.catch_up(market.view(None), time_ms)
         last = last or view.last_trade
-    elif shelf.unplaced:
-        shelf.place_all()
     for order_id in sorted(shelf.waiting):
         emit_waiting(draft.order(order_id), scene)
     if change.trade is not None:
@@ -160,7 +158,8 @@ def _slices(order: Order, view: MarketView, scene: Scene) -> tuple[Slice, ...]:
     had = scene.takings.had(order.account_id, order.side)
     impact = scene.shelf.impacts.get(order.account_id)
     taking = walk(
-        offered(view, order.side, impact, scene.terms.time_ms, had=had),
+        # An order that rests gets what is new there, not crumbs of what it had as the memory of that fades.
+        offered(view, order.side, impact, scene.terms.time_ms, had=had, fades=False),
         order.side,
         quantity=order.leaves,
         limit=order.price,

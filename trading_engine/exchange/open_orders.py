@@ -5,10 +5,11 @@ An index over the books' open orders: it decides nothing and is rebuilt at every
 
 from collections.abc import Mapping
 
+from trading_engine.exchange.messages import EngineState
 from trading_engine.exchange.orders import Order, Stage
 from trading_engine.exchange.portfolio import MarketSource
 from trading_engine.exchange.queue_rules import Rule
-from trading_engine.exchange.resting import Shelf
+from trading_engine.exchange.resting import Shelf, account_key
 from trading_engine.exchange.triggers import ANY_PRINT
 
 
@@ -23,6 +24,24 @@ class OpenOrders:
         self._symbols: dict[int, dict[int, str]] = {}
         self._counts: dict[tuple[int, str], int] = {}
         self._resting: dict[int, Order] = {}
+
+    def recall(self, state: EngineState) -> None:
+        """Find again what was known of queues and of what accounts took, once the open orders are in place.
+
+        Fills that came after it was kept are read too, those of the present epochs.
+        """
+        orders = {order.id: order for order in state.orders}
+        epochs = {account.id: account.epoch for account in state.accounts}
+        known: dict[tuple[str, str], int] = {}
+        for memory in state.memory:
+            self.shelf(memory.symbol).restore(memory, orders)
+            known[memory.symbol, memory.key] = memory.seq
+        for fill in state.recent_fills:
+            if epochs.get(fill.account_id) == fill.epoch and fill.id > known.get((fill.symbol, account_key(fill)), 0):
+                self.shelf(fill.symbol).recall(fill)
+        for symbol, shelf in list(self.shelves.items()):
+            shelf.missed = True
+            self.drop_if_empty(symbol)
 
     def shelf(self, symbol: str) -> Shelf:
         """Return the shelf of a symbol, made when there is none."""

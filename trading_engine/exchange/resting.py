@@ -51,23 +51,21 @@ class Took(NamedTuple):
 class Ladder:
     """The resting orders of one side of a symbol, best price first, then age."""
 
-    __slots__ = ("_keys", "side")
+    __slots__ = ("_keys", "best", "side")
 
     def __init__(self, side: Side) -> None:
         self.side = side
+        self.best: Decimal | None = None
+        """The limit the market reaches first: the highest of the buys, the lowest of the sells."""
         self._keys: list[tuple[Decimal, int]] = []
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    @property
-    def best(self) -> Decimal | None:
-        """Return the limit the market reaches first: the highest of the buys, the lowest of the sells."""
-        return self._price(self._keys[0][0]) if self._keys else None
-
     def add(self, order: Order) -> None:
         """Add an order."""
         insort(self._keys, self.key(order))
+        self.best = self._price(self._keys[0][0])
 
     def remove(self, order: Order) -> None:
         """Take an order out."""
@@ -76,10 +74,11 @@ class Ladder:
         if index == len(self._keys) or self._keys[index] != key:
             raise KeyError(f"order {order.id} does not rest here")
         del self._keys[index]
+        self.best = self._price(self._keys[0][0]) if self._keys else None
 
     def reached_by(self, price: Decimal | None) -> bool:
         """Say, in O(1), whether `price` is at or through any order's limit."""
-        return bool(price is not None and self._keys and reaches(self.side, self._price(self._keys[0][0]), price))
+        return price is not None and self.best is not None and reaches(self.side, self.best, price)
 
     def reached(self, price: Decimal) -> Iterator[tuple[Decimal, int]]:
         """Give limit and id of the orders whose limit `price` is at or through, best first, then age."""
@@ -214,10 +213,10 @@ class Shelf:
         if queue is not None and order.id in queue:
             queue.restore_leaves(order.id, order.leaves)
             return
-        self.unplaced[order.id] = order
         if queue is not None and queue.is_empty:
             del self.queues[key]
             self._look_away(key)
+        self._queue(order)
 
     def ahead(self, order: Order) -> Decimal | None:
         """Return the real quantity ahead of a resting order; None where it is not known."""
@@ -234,10 +233,13 @@ class Shelf:
         queue = self.queues.get(key)
         return ahead if queue is None else max(ahead, queue.ahead_of_last(account_id))
 
-    def place_all(self) -> None:
-        """Find a place for the orders that have none, where the book knows their level."""
-        for order in list(self.unplaced.values()):
-            self._queue(order)
+    def place_known(self) -> None:
+        """Find a place for the orders that have none, as far from the touch as the book is known."""
+        for ladder in (self.buys, self.sells):
+            for order_id in ladder.ids() if self.unplaced else ():
+                order = self.unplaced.get(order_id)
+                if order is not None and not self._queue(order):
+                    break
 
     def follow(self, changes: Sequence[LevelChange], *, seq: int, time_ms: int, now_ms: int) -> None:
         """Tell queues and memories what happened to their levels."""
@@ -278,7 +280,7 @@ class Shelf:
                 impact.gap(side, shown[opposite_side(side)], now_ms)
                 for price in impact.prices(side):
                     self.market.watch(LevelKey(opposite_side(side), price))
-        self.place_all()
+        self.place_known()
 
     def took(self, took: Took, now_ms: int) -> None:
         """Remember what an account took, and watch those levels."""
@@ -340,6 +342,15 @@ class Shelf:
         if not queue.is_empty:
             self.queues[LevelKey(Side(kind), Decimal(which))] = queue
 
+    def forget_account(self, account_id: int) -> None:
+        """Forget what an account took: it begins anew."""
+        impact = self.impacts.pop(account_id, None)
+        if impact is not None:
+            self._touched.add(account_id)
+            for side in Side:
+                for price in impact.prices(side):
+                    self._look_away(LevelKey(opposite_side(side), price))
+
     def forget(self, now_ms: int) -> None:
         """Drop memories that have faded away."""
         for account_id, impact in list(self.impacts.items()):
@@ -362,12 +373,14 @@ class Shelf:
             queue.join(order.id, order.account_id, order.leaves, waiting=ZERO, shown_ms=0, arrived_ms=0)
             del self.unplaced[order.id]
 
-    def _queue(self, order: Order) -> None:
+    def _queue(self, order: Order) -> bool:
+        """Put an order at the back of the queue at its price; return False where nobody knows what rests there."""
         key = key_of(order)
         seen = self.market.watch(key)
         if seen.shown is None:
             self.unplaced[order.id] = order
-            return
+            self._look_away(key)
+            return False
         self.unplaced.pop(order.id, None)
         queue = self.queues.get(key)
         if queue is None:
@@ -389,6 +402,7 @@ class Shelf:
             after=seen.seq,
         )
         self._touched.add(key)
+        return True
 
     def _body(self, key: LevelKey | int | str) -> str | None:
         if isinstance(key, str):

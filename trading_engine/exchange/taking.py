@@ -164,14 +164,15 @@ def offers(
     impact: Impact | None,
     waiting: Mapping[Decimal, Decimal] = NOTHING_WAITING,
     now_ms: int,
+    fades: bool = True,
 ) -> Iterator[Offer]:
     """Say of each level, best first, what it has for an order of this side. `waiting`: prints not yet shown, by price.
 
-    `step` is the lot step; `impact` None: the account took nothing here yet.
+    `step` is the lot step; `impact` None: the account took nothing here yet. `fades`: whether that fades.
     """
     for price, shown in levels:
         printed = waiting.get(price, ZERO)
-        taken = min(impact.taken(side, price, now_ms), shown) if impact is not None else ZERO
+        taken = min(impact.taken(side, price, now_ms, fades=fades), shown) if impact is not None else ZERO
         available = max(ZERO, shown - printed - taken)
         if available % step:
             available = floor_to_step(available, step)
