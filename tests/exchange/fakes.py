@@ -27,7 +27,7 @@ from trading_engine.exchange.messages import (
 )
 from trading_engine.exchange.orders import Order, OrderType, Side, TimeInForce
 from trading_engine.exchange.queue_rules import Rule
-from trading_engine.exchange.symbols import PercentPrice, Symbol
+from trading_engine.exchange.symbols import PercentPrice, Symbol, step_of
 from trading_engine.exchange.waiting import LevelKey, WaitingPrints
 from trading_engine.exchange.watching import LevelChange
 
@@ -138,6 +138,7 @@ class FakeMarket:
                 waiting=self.waiting.at(key),
                 shown_until_ms=self.waiting.shown_until_ms,
                 venue_ms=self.time_ms,
+                lot=step_of(self.symbol),
             )
 
     def unwatch(self, key: LevelKey) -> None:

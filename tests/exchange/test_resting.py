@@ -319,14 +319,25 @@ def test_a_reset_account_has_taken_nothing() -> None:
     assert filled(exchange.buy_events("10")) == ["10@105 taker"]
 
 
-def test_orders_that_take_off_grid_quantities_of_one_level_do_not_take_too_much() -> None:
-    """What is left of an order may lie between the lots: books hold such quantities, and prints have them."""
+def test_orders_that_take_of_one_level_with_an_off_grid_quantity_do_not_take_too_much() -> None:
+    """Books hold quantities between the lots, and prints have them."""
     exchange = exchange_with(bids="95x10")
     market = exchange.markets["BTCUSDT"]
     exchange.buy("3", "99")
     exchange.buy("3", "99")
     exchange.tell(market.print_("98", "0.50000753", buyer_is_maker=True))
-    assert filled(exchange.tell(market.quote(asks="99x5.49999"))) == ["2.49999247@99 maker", "2.99999753@99 maker"]
+    assert filled(exchange.tell(market.quote(asks="99x5.49999753"))) == ["2.5@99 maker", "2.99999@99 maker"]
+    exchange.engine.check()
+
+
+def test_fills_are_whole_lots_although_books_hold_what_lies_between() -> None:
+    exchange = exchange_with(bids="99x0.00199921", queue_rule=Rule.PRO_RATA)
+    market = exchange.markets["BTCUSDT"]
+    order = exchange.buy("0.00300", "99").order
+    assert exchange.tell(market.print_("99", "0.002", buyer_is_maker=True)) == []
+    assert exchange.ahead(order) == ZERO
+    assert filled(exchange.tell(market.print_("99", "0.00012345", buyer_is_maker=True))) == ["0.00012@99 maker"]
+    assert exchange.tell(market.print_("98", "0.00000999", buyer_is_maker=True)) == []
     exchange.engine.check()
 
 

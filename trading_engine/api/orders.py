@@ -133,6 +133,8 @@ def amend_order(order_id: int, body: dict[str, Any]) -> Json:
     A smaller quantity keeps the place in the queue. Another price, or more, lets the order arrive anew, at the back;
     its id stays.
     """
+    if body["quantity"] is None and body["price"] is None:
+        raise invalid({"quantity": ["give quantity, price or both"]})
     runtime = current_runtime()
     command = AmendOrder(
         account_id=account_id(runtime), order_id=_known(order_id), quantity=body["quantity"], price=body["price"]

@@ -17,7 +17,7 @@ from trading_engine.exchange.copies import NO_LEVELS, Copy, RawCopy
 from trading_engine.exchange.freshness import Freshness
 from trading_engine.exchange.grid import EXACT_DIGITS, Grids, Level, OffGrid
 from trading_engine.exchange.prints import Prints, Trade
-from trading_engine.exchange.symbols import Symbol
+from trading_engine.exchange.symbols import Symbol, step_of
 from trading_engine.exchange.views import ChangeKind, FeedState, LevelView, MarketChange, MarketView, Ticker
 from trading_engine.exchange.waiting import LevelKey, WaitingPrints
 from trading_engine.exchange.watching import LevelChange, WatchedLevels, shown_at
@@ -298,6 +298,7 @@ class Market:
                 waiting=self._waiting.at(key),
                 shown_until_ms=self._waiting.shown_until_ms,
                 venue_ms=self._venue_now_ms(self._monotonic_ns()),
+                lot=step_of(self._symbol),
             )
 
     def unwatch(self, key: LevelKey) -> None:

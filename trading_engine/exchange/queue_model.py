@@ -84,15 +84,25 @@ class Level:
     """The queue at one price of one side: created before the first order joins, dropped when it `is_empty` again.
 
     `shown` is the size the market shows after its change `after`, `waiting` how much of it prints have taken that it
-    does not reflect yet. Changes up to `after` are ignored, should they be told later.
+    does not reflect yet. Changes up to `after` are ignored, should they be told later. All quantities are multiples of
+    `step`; the venue trades whole `lot`s (None: the same), so what is ahead counts as the next whole lot.
     """
 
     def __init__(
-        self, *, step: Decimal, rule: Rule, shown: Decimal, waiting: Decimal, time_ms: int, after: int = BEFORE_ALL
+        self,
+        *,
+        step: Decimal,
+        rule: Rule,
+        shown: Decimal,
+        waiting: Decimal,
+        time_ms: int,
+        after: int = BEFORE_ALL,
+        lot: Decimal | None = None,
     ) -> None:
         self.rule = rule
         self._after = after
         self._step = step
+        self._lot = 1 if lot is None else self._lots(lot)
         self._shown = self._lots(shown)
         self._place = 0
         self._sealed = 0
@@ -171,7 +181,7 @@ class Level:
 
     def most_ahead(self, order_id: int) -> Decimal:
         """Return what would be ahead of an order had every cancellation been behind it."""
-        return _whole(self._spot(order_id).strict) * self._step
+        return self._whole(self._spot(order_id).strict, DUST) * self._step
 
     def leaves(self, order_id: int) -> Decimal:
         """Return what is left of an order, as this queue knows it."""
@@ -239,8 +249,9 @@ class Level:
                 continue
             reaches = lots - had.get(spot.account_id, 0)
             part = reaches - self._whole(spot.ahead) if time_ms > spot.arrived_ms else 0
+            part -= part % self._lot
             before = spot.ahead
-            strictly = reaches - _whole(spot.strict)
+            strictly = reaches - self._whole(spot.strict, DUST)
             spot.ahead = max(0, before - reaches * GRAINS)
             spot.strict = max(0, spot.strict - reaches * GRAINS)
             if part > 0:
@@ -403,6 +414,7 @@ class Level:
             "place": self._place,
             "sealed": self._sealed,
             "after": self._after,
+            "lot": self._lot,
             "spots": [
                 [
                     *(spot.account_id, spot.place, spot.ahead, spot.strict),
@@ -435,6 +447,7 @@ class Level:
         level._place = state["place"]
         level._sealed = state["sealed"]
         level._after = state["after"]
+        level._lot = state["lot"]
         level._spots = [
             _Spot(account_id, place, ahead, strict, shown_ms, arrived_ms, after, dict(orders))
             for account_id, place, ahead, strict, shown_ms, arrived_ms, after, orders in state["spots"]
@@ -466,13 +479,11 @@ class Level:
             raise ValueError(f"{quantity} is not a whole number of lots of {self._step}")
         return int(lots)
 
-    def _whole(self, grains: int) -> int:
-        return _whole(grains, DOUBT if self.rule is Rule.INFERRED else DUST)
+    def _whole(self, grains: int, but_for: int | None = None) -> int:
+        """Return steps, rounded up to a whole lot but for so many grains in a lot's (None: the rule's)."""
+        if but_for is None:
+            but_for = DOUBT if self.rule is Rule.INFERRED else DUST
+        return max(0, -((but_for * self._lot - grains) // (GRAINS * self._lot))) * self._lot
 
     def _quantity(self, grains: int) -> Decimal:
         return self._whole(grains) * self._step
-
-
-def _whole(grains: int, but_for: int = DUST) -> int:
-    """Return lots, rounded up but for so many grains."""
-    return max(0, -((but_for - grains) // GRAINS))

@@ -367,8 +367,8 @@ class Shelf:
         for order in [order for order in self.unplaced.values() if key_of(order) == key]:
             queue = self.queues.get(key)
             if queue is None:
-                self.market.watch(key)
-                queue = Level(step=FINEST, rule=self._rule, shown=ZERO, waiting=ZERO, time_ms=0)
+                lot = self.market.watch(key).lot
+                queue = Level(step=FINEST, rule=self._rule, shown=ZERO, waiting=ZERO, time_ms=0, lot=lot)
                 self.queues[key] = queue
             queue.join(order.id, order.account_id, order.leaves, waiting=ZERO, shown_ms=0, arrived_ms=0)
             del self.unplaced[order.id]
@@ -391,6 +391,7 @@ class Shelf:
                 waiting=seen.waiting,
                 time_ms=seen.venue_ms,
                 after=seen.seq,
+                lot=seen.lot,
             )
         queue.join(
             order.id,

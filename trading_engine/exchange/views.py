@@ -90,6 +90,8 @@ class LevelView:
     waiting: Decimal
     shown_until_ms: int
     venue_ms: int
+    lot: Decimal
+    """The step of the symbol's quantities."""
 
 
 class ChangeKind(StrEnum):
